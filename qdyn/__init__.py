@@ -1,0 +1,68 @@
+"""qdyn: model quantum dynamics with sequence models.
+
+One path: a spin-chain Hamiltonian gives trajectories, trajectories give a sequence dataset, a predictor built from
+(quantum) attention forecasts the next state, and the forecast is judged by its fidelity beside baselines that need
+no training.
+
+The public names below are resolved on first use, so that ``import qdyn`` costs little more than ``import torch``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from qdyn.attention.observables import QSAObservables as QSAObservables
+    from qdyn.attention.observables import qsa_observables as qsa_observables
+    from qdyn.data.load import load_dataset as load_dataset
+    from qdyn.data.sequences import Batch as Batch
+    from qdyn.data.sequences import SequenceDataset as SequenceDataset
+    from qdyn.dynamics.evolve import evolve as evolve
+    from qdyn.dynamics.trajectory import Trajectory as Trajectory
+    from qdyn.errors import QdynError as QdynError
+    from qdyn.evaluation.evaluate import evaluate as evaluate
+    from qdyn.models.qsa import QSAPredictor as QSAPredictor
+    from qdyn.quantum.hamiltonians import TransverseFieldIsing as TransverseFieldIsing
+    from qdyn.quantum.states import basis_state as basis_state
+    from qdyn.quantum.states import fidelity as fidelity
+    from qdyn.quantum.states import haar_random_states as haar_random_states
+    from qdyn.quantum.states import product_state as product_state
+    from qdyn.training.run import Run as Run
+    from qdyn.training.run import load_run as load_run
+    from qdyn.training.train import train as train
+
+_HOME_OF = {
+    "Batch": "qdyn.data.sequences",
+    "QSAObservables": "qdyn.attention.observables",
+    "QSAPredictor": "qdyn.models.qsa",
+    "QdynError": "qdyn.errors",
+    "Run": "qdyn.training.run",
+    "SequenceDataset": "qdyn.data.sequences",
+    "Trajectory": "qdyn.dynamics.trajectory",
+    "TransverseFieldIsing": "qdyn.quantum.hamiltonians",
+    "basis_state": "qdyn.quantum.states",
+    "evaluate": "qdyn.evaluation.evaluate",
+    "evolve": "qdyn.dynamics.evolve",
+    "fidelity": "qdyn.quantum.states",
+    "haar_random_states": "qdyn.quantum.states",
+    "load_dataset": "qdyn.data.load",
+    "load_run": "qdyn.training.run",
+    "product_state": "qdyn.quantum.states",
+    "qsa_observables": "qdyn.attention.observables",
+    "train": "qdyn.training.train",
+}
+
+__all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'qdyn' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -1,0 +1,1 @@
+"""Time evolution: one entry (`evolve`), one registry of methods."""

@@ -1,0 +1,1 @@
+"""Embeddings, predictors and baselines."""
