@@ -107,7 +107,7 @@ def test_a_failing_writer_leaves_the_old_file(path: Path, problem: Exception | N
                 raise problem
 
     before = path.read_bytes()
-    with pytest.raises((RuntimeError, ValueError), match="stop|0 of 3 rows"):
+    with pytest.raises((RuntimeError, ValueError), match=r"stop|0 of 3 rows"):
         write()
     assert path.read_bytes() == before
     assert [child.name for child in path.parent.iterdir()] == ["a.h5"]
