@@ -1,0 +1,75 @@
+"""What a preset's `model` section says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from qdyn.checks import check_integer, check_positive
+from qdyn.errors import ConfigError
+
+UnitaryName = Literal["hardware_efficient", "brick_wall", "real", "free"]
+KernelName = Literal["monomial", "polynomial", "softmax"]
+PhaseName = Literal["optimal", "trained"]
+EmbeddingName = Literal["auto", "identity", "parseval"]
+FieldName = Literal["complex", "real"]
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A predictor built from overlap attention: two unitaries, a kernel and a read-out.
+
+    Attributes:
+        kind: The family of the model, a name known to `qdyn.models.registry`.
+        unitaries: How W and V are parametrised: "hardware_efficient" (RX, RY, RZ and a ring of CNOTs),
+            "brick_wall" (blocks of two qubits), "real" (RY and a ring of CNOTs) or "free" (exp(iH): the
+            classical twin).
+        layers: Layers of the circuit, >= 1; free unitaries have none.
+        kernel: What is done to a score: "monomial" s^k, "polynomial" sum_p beta^p s^p / p!, or "softmax" of
+            beta |s|^2 (classical).
+        degree: k, the largest power of the score, >= 1; softmax has none.
+        beta: Inverse temperature of the polynomial and softmax kernels, > 0; None takes sqrt(d).
+        phases: "optimal" substitutes the phases that maximise mu; "trained" learns one for each step.
+        phase_steps: Largest number of steps a trained phase exists for; needed by phases "trained" alone.
+        embedding: How elements become states: "identity" takes them as they are, "parseval" has a trainable
+            row for each token, orthonormal in its columns; "auto" picks by the kind of data.
+        embedding_dimension: Dimension d of the states for tokens; None takes 16.
+        embedding_field: Whether the embedding's entries are complex or real.
+        initial_angle: Angles start uniform in [0, initial_angle]. Small angles start near the bare CNOT rings
+            and bring every seed to the same optimum, where 2 pi leaves some stalled.
+        isometric_value: Whether V is unitary; false frees it to any complex matrix (softmax and "free" only).
+    """
+
+    kind: str = "qsa"
+    unitaries: UnitaryName = "hardware_efficient"
+    layers: int = 43
+    kernel: KernelName = "polynomial"
+    degree: int = 3
+    beta: float | None = None
+    phases: PhaseName = "optimal"
+    phase_steps: int | None = None
+    embedding: EmbeddingName = "auto"
+    embedding_dimension: int | None = None
+    embedding_field: FieldName = "complex"
+    initial_angle: float = 0.3
+    isometric_value: bool = True
+
+    def __post_init__(self) -> None:
+        check_integer("model.layers", self.layers, minimum=1)
+        check_integer("model.degree", self.degree, minimum=1, maximum=64)
+        check_positive("model.initial_angle", self.initial_angle)
+        if self.beta is not None:
+            check_positive("model.beta", self.beta)
+        if self.embedding_dimension is not None:
+            check_integer("model.embedding_dimension", self.embedding_dimension, minimum=2)
+        if self.phase_steps is not None:
+            check_integer("model.phase_steps", self.phase_steps, minimum=1)
+        if self.phases == "trained" and self.phase_steps is None:
+            raise ConfigError(
+                "Argument `model.phase_steps` must say how many steps trained phases cover, but is missing."
+            )
+        if not self.isometric_value and (self.kernel != "softmax" or self.unitaries != "free"):
+            raise ConfigError(
+                "Argument `model.isometric_value` may be false with kernel 'softmax' and unitaries 'free', "
+                f"but they are {self.kernel!r}, {self.unitaries!r}."
+            )
