@@ -1,0 +1,94 @@
+"""Which sequences a seed sees at which step, and how they reach the device."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qdyn.data.sequences import Batch, SequenceDataset
+
+_RESIDENT_BYTES = 1 << 30
+
+
+def steps_per_epoch(n_sequences: int, batch_size: int) -> int:
+    """Updates in one pass over the data; what does not fill a batch waits for the next pass.
+
+    >>> steps_per_epoch(256, 32), steps_per_epoch(10, 32), steps_per_epoch(100, 32)
+    (8, 1, 3)
+    """
+    return max(1, n_sequences // batch_size)
+
+
+def batch_indices(*, seed: int, step: int, n_sequences: int, batch_size: int) -> np.ndarray:
+    """The sequences that the model of ``seed`` sees at ``step``: a pure function of its arguments.
+
+    Each pass over the data has its own order, drawn from ``SeedSequence([seed, epoch])``: neither the other
+    seeds of an ensemble nor an interruption change it.
+
+    Args:
+        seed: Seed of the model.
+        step: Number of updates already done, >= 0.
+        n_sequences: Sequences in the split.
+        batch_size: Sequences in a batch; a smaller split gives smaller batches.
+    """
+    epoch, within = divmod(step, steps_per_epoch(n_sequences, batch_size))
+    order = np.random.default_rng(np.random.SeedSequence([seed, epoch])).permutation(n_sequences)
+    return order[within * batch_size : (within + 1) * batch_size]
+
+
+class BatchSource:
+    """Batches of one split on the device, from memory where the split is small, else from the file."""
+
+    def __init__(self, dataset: SequenceDataset, *, device: torch.device, dtype: torch.dtype) -> None:
+        self._dataset = dataset
+        self._device = device
+        self._dtype = dtype
+        self._resident: Batch | None = None
+        if len(dataset) and self._estimate_bytes() <= _RESIDENT_BYTES:
+            self._resident = self._fetch(np.arange(len(dataset)))
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def batch(self, indices: np.ndarray) -> Batch:
+        """The sequences ``indices``, in that order."""
+        if self._resident is None:
+            return self._fetch(indices)
+        chosen = torch.as_tensor(indices, device=self._device)
+        whole = self._resident
+        return Batch(
+            inputs=whole.inputs[chosen],
+            targets=whole.targets[chosen],
+            mask=whole.mask[chosen],
+            conditions={name: values[chosen] for name, values in whole.conditions.items()},
+            indices=whole.indices[chosen],
+        )
+
+    def members(self, seeds: tuple[int, ...], *, step: int, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Inputs, targets and mask (seeds, batch, time, ...) of one step, each seed in its own order."""
+        rows = [
+            batch_indices(seed=seed, step=step, n_sequences=len(self), batch_size=batch_size)
+            for seed in seeds
+        ]
+        drawn = self.batch(np.concatenate(rows))
+        lead = (len(seeds), len(rows[0]))
+        return (
+            drawn.inputs.reshape(*lead, *drawn.inputs.shape[1:]),
+            drawn.targets.reshape(*lead, *drawn.targets.shape[1:]),
+            drawn.mask.reshape(*lead, *drawn.mask.shape[1:]),
+        )
+
+    def chunks(self, batch_size: int) -> list[np.ndarray]:
+        """The split in order, cut into ``batch_size`` sequences at a time."""
+        return np.array_split(np.arange(len(self)), math.ceil(len(self) / batch_size)) if len(self) else []
+
+    def _estimate_bytes(self) -> int:
+        one = self._fetch(np.zeros(1, dtype=np.int64))
+        tensors = (one.inputs, one.targets, one.mask)
+        return len(self._dataset) * sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+    def _fetch(self, indices: np.ndarray) -> Batch:
+        return self._dataset.batch(indices).to(self._device, self._dtype)

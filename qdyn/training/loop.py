@@ -1,0 +1,222 @@
+"""The training loop: draw, differentiate, step; now and then write a line, evaluate, keep a checkpoint."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import torch
+
+from qdyn.errors import RunError
+from qdyn.training.batches import BatchSource
+from qdyn.training.callbacks import Callback, Progress, StopRun
+from qdyn.training.checkpoints import Position, save_checkpoint
+from qdyn.training.config import LossName, TrainingConfig
+from qdyn.training.ensembles import Ensemble, clip_members
+from qdyn.training.log import TrainingLog
+from qdyn.training.schedules import learning_rate
+
+VALIDATION_METRIC: LossName = "L_1"
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C during training: a checkpoint has been written, and the message says how to go on."""
+
+
+class TrainingStopped(Exception):  # noqa: N818 - not an error
+    """A callback ended training, for the reason that is the message."""
+
+
+class Interrupt:
+    """Whether Ctrl-C was pressed."""
+
+    requested = False
+
+
+@contextmanager
+def deferred_interrupt() -> Iterator[Interrupt]:
+    """Turn the first Ctrl-C into a flag, so that no update is cut in half; the second one acts at once.
+
+    Outside the main thread, where Python delivers no signals, nothing changes.
+    """
+    interrupt = Interrupt()
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        if interrupt.requested:
+            raise KeyboardInterrupt
+        interrupt.requested = True
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupt
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def make_optimiser(ensemble: Ensemble, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Adam over the stacked parameters; it works entry by entry, so no member feels another.
+
+    The fused kernel is one call for all parameters, on the CPU too.
+    """
+    return torch.optim.Adam(list(ensemble.parameters.values()), lr=config.learning_rate, fused=True)
+
+
+class TrainingLoop:
+    """One run's loop; everything it needs to be repeated is a function of the step.
+
+    Args:
+        ensemble: The models.
+        optimiser: Over the ensemble's parameters.
+        config: How to train.
+        train: The training split.
+        validation: The validation split; None where there is none.
+        log: Where lines go.
+        checkpoint: The checkpoint's path.
+        callbacks: Hooks.
+        interrupt: Whether to stop with a checkpoint.
+
+    Attributes:
+        position: Updates done so far and the time they took.
+    """
+
+    def __init__(
+        self,
+        ensemble: Ensemble,
+        optimiser: torch.optim.Optimizer,
+        config: TrainingConfig,
+        *,
+        train: BatchSource,
+        validation: BatchSource | None,
+        log: TrainingLog,
+        checkpoint: Path,
+        callbacks: Sequence[Callback],
+        interrupt: Interrupt,
+    ) -> None:
+        self._ensemble = ensemble
+        self._optimiser = optimiser
+        self._config = config
+        self._train = train
+        self._validation = validation
+        self._log = log
+        self._checkpoint = checkpoint
+        self._callbacks = callbacks
+        self._interrupt = interrupt
+        self.position = Position(step=0, seconds=0.0)
+
+    def run(self, start: Position) -> None:
+        """Train from ``start`` to the last step.
+
+        Raises:
+            TrainingStopped: a callback raised StopRun; a checkpoint has been written.
+            TrainingInterrupted: Ctrl-C; a checkpoint has been written.
+            RunError: a loss or a parameter is no longer finite; the last checkpoint is kept.
+        """
+        began = time.perf_counter() - start.seconds
+        self.position = start
+        for callback in self._callbacks:
+            callback.on_start(start.step, self._config.steps)
+        for step in range(start.step, self._config.steps):
+            rate = learning_rate(self._config, step)
+            loss = self._update(step, rate)
+            done = step + 1
+            validation = self._evaluate() if self._due(done, self._config.evaluate_every) else None
+            self.position = Position(step=done, seconds=time.perf_counter() - began)
+            progress = Progress(
+                step=done,
+                steps=self._config.steps,
+                seeds=self._config.seeds,
+                learning_rate=rate,
+                loss=loss,
+                seconds=self.position.seconds,
+                validation=validation,
+            )
+            if done == 1 or validation is not None or self._due(done, self._config.log_every):
+                self._write_line(progress)
+            stop = self._tell(progress)
+            if stop or self._interrupt.requested or self._due(done, self._config.checkpoint_every):
+                self._save(self.position)
+            if stop:
+                raise TrainingStopped(stop)
+            if self._interrupt.requested and done < self._config.steps:
+                raise TrainingInterrupted(
+                    f"Interrupted after step {done} of {self._config.steps}: to go on, repeat the command "
+                    f"with "
+                    f"--resume (in Python: resume=True) and out={self._checkpoint.parent}."
+                )
+
+    def _due(self, done: int, every: int) -> bool:
+        return done % every == 0 or done == self._config.steps
+
+    def _update(self, step: int, rate: float) -> np.ndarray:
+        config = self._config
+        inputs, targets, mask = self._train.members(config.seeds, step=step, batch_size=config.batch_size)
+        for group in self._optimiser.param_groups:
+            group["lr"] = rate
+        self._optimiser.zero_grad(set_to_none=True)
+        losses = self._ensemble.losses(config.loss, inputs, targets, mask)
+        values = losses.detach().cpu().double().numpy()
+        if not np.isfinite(values).all():
+            raise self._diverged(int(np.argmin(np.isfinite(values))), step)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        if config.gradient_clip is not None:
+            clip_members(self._ensemble.parameters, largest_norm=config.gradient_clip)
+        self._optimiser.step()
+        return values
+
+    @torch.no_grad()
+    def _evaluate(self) -> dict[str, np.ndarray] | None:
+        """The mean metric of each member over the validation split."""
+        if self._validation is None:
+            return None
+        total = np.zeros(len(self._ensemble))
+        for chunk in self._validation.chunks(self._config.batch_size):
+            batch = self._validation.batch(chunk)
+            means = self._ensemble.losses(
+                VALIDATION_METRIC, batch.inputs, batch.targets, batch.mask, same_data=True
+            )
+            total += len(chunk) * means.cpu().double().numpy()
+        return {VALIDATION_METRIC: total / len(self._validation)}
+
+    def _write_line(self, progress: Progress) -> None:
+        self._log.write(
+            step=progress.step,
+            seconds=progress.seconds,
+            learning_rate=progress.learning_rate,
+            loss=list(progress.loss),
+            validation={name: list(values) for name, values in (progress.validation or {}).items()} or None,
+        )
+
+    def _tell(self, progress: Progress) -> str | None:
+        """Call the hooks; the reason to stop, where one of them asks for it."""
+        reason = None
+        for callback in self._callbacks:
+            try:
+                if progress.validation is not None:
+                    callback.on_evaluate(progress)
+                callback.on_step_end(progress)
+            except StopRun as request:
+                reason = request.reason
+        return reason
+
+    def _save(self, position: Position) -> None:
+        # A finite loss can have a gradient that is not; such parameters must not replace a good checkpoint.
+        if (member := self._ensemble.first_non_finite()) is not None:
+            raise self._diverged(member, position.step)
+        save_checkpoint(self._checkpoint, self._ensemble, self._optimiser, position=position)
+
+    def _diverged(self, member: int, step: int) -> RunError:
+        kept = "the last checkpoint is kept" if self._checkpoint.is_file() else "there was no checkpoint yet"
+        return RunError(
+            f"Training diverged: at step {step + 1} the loss or a parameter of seed "
+            f"{self._config.seeds[member]} is "
+            f"not finite ({kept}); lower training.learning_rate or set training.gradient_clip."
+        )
