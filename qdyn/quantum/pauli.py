@@ -12,7 +12,7 @@ any matrix and the two-site gates of a Trotter step all follow from this.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -83,6 +83,10 @@ class PauliTerms:
                 letters[site] = letter
             written.append("".join(letters))
         return tuple(written)
+
+    def members(self, members: slice) -> PauliTerms:
+        """The same strings for a part of the batch."""
+        return replace(self, coefficients=self.coefficients[members])
 
     def diagonals(self) -> Iterator[tuple[int, Tensor]]:
         """Yield (flip, D) for each distinct flip, with <b xor flip| H |b> = D[b].

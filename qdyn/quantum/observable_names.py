@@ -1,0 +1,102 @@
+"""Observables by name: what a recipe, a preset or the argument ``observables`` of ``evolve`` may say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from qdyn.errors import ArgumentError, nearest
+from qdyn.quantum.hamiltonians import Hamiltonian
+from qdyn.quantum.observables import (
+    Observable,
+    correlator,
+    energy,
+    energy_variance,
+    entanglement_entropy,
+    loschmidt_echo,
+    magnetisation,
+    pauli_string,
+    site_magnetisation,
+)
+
+_NAMES = (
+    *(f"{kind}_{axis}" for kind in ("magnetisation", "site_magnetisation") for axis in "xyz"),
+    *("energy", "energy_variance", "entanglement_entropy", "loschmidt_echo"),
+)
+
+
+def named_observable(
+    name: str, n_qubits: int, hamiltonian: Hamiltonian | None = None, initial_state: Tensor | None = None
+) -> Observable:
+    """The observable with this name, as it stands in a recipe or is passed to ``evolve``.
+
+    Args:
+        name: "magnetisation_x" (mean), "magnetisation_x_3" (site 3), "site_magnetisation_x" (all sites),
+            "correlator_z_0_3", "connected_correlator_z_0_3", "pauli_XIZ", "energy", "energy_variance",
+            "entanglement_entropy" (half chain), "entanglement_entropy_2" (2 sites on the left) or
+            "loschmidt_echo".
+        n_qubits: number of sites of the system.
+        hamiltonian: needed by the energy and its variance.
+        initial_state: needed by the Loschmidt echo.
+
+    Raises:
+        ArgumentError: the name is unknown (the message suggests the nearest), the system lacks one of its
+            sites, or what it needs is not given.
+
+    Example:
+        >>> named_observable("enrgy", 4)
+        Traceback (most recent call last):
+        ...
+        qdyn.errors.ArgumentError: Argument `observables` has the unknown name 'enrgy': did you mean 'energy'?
+    """
+    for pattern, make in _MAKERS.items():
+        if found := re.fullmatch(pattern, name):
+            observable = make(*found.groups(), _Context(n_qubits, hamiltonian, initial_state))
+            observable.check_sites(n_qubits)
+            return observable
+    known = [*_NAMES, f"magnetisation_x_{n_qubits - 1}", f"correlator_z_0_{n_qubits - 1}"]
+    raise ArgumentError(f"Argument `observables` has the unknown name {name!r}: {nearest(name, known)}")
+
+
+@dataclass(frozen=True)
+class _Context:
+    """What a name alone does not say."""
+
+    n_qubits: int
+    hamiltonian: Hamiltonian | None
+    initial_state: Tensor | None
+
+    def energy(self, make: Callable[[Hamiltonian], Observable]) -> Observable:
+        if self.hamiltonian is None:
+            raise ArgumentError(f"Argument `hamiltonian` is needed for the observable {make.__name__!r}.")
+        return make(self.hamiltonian)
+
+    def echo(self) -> Observable:
+        if self.initial_state is None:
+            raise ArgumentError("Argument `initial_state` is needed for the observable 'loschmidt_echo'.")
+        return loschmidt_echo(self.initial_state)
+
+    def entropy(self) -> Observable:
+        if self.n_qubits < 2:
+            raise ArgumentError("The observable 'entanglement_entropy' needs at least 2 sites, not 1.")
+        return replace(entanglement_entropy(self.n_qubits // 2), name="entanglement_entropy")
+
+
+_MAKERS: dict[str, Callable[..., Observable]] = {
+    "magnetisation_([xyz])": lambda axis, _: magnetisation(axis),
+    r"magnetisation_([xyz])_(\d+)": lambda axis, site, _: magnetisation(axis, int(site)),
+    "site_magnetisation_([xyz])": lambda axis, _: site_magnetisation(axis),
+    r"correlator_([xyz])_(\d+)_(\d+)": lambda axis, i, j, _: correlator(axis, int(i), int(j)),
+    r"connected_correlator_([xyz])_(\d+)_(\d+)": lambda axis, i, j, _: correlator(
+        axis, int(i), int(j), connected=True
+    ),
+    "pauli_([IXYZ]+)": lambda letters, _: pauli_string(letters),
+    "energy": lambda context: context.energy(energy),
+    "energy_variance": lambda context: context.energy(energy_variance),
+    "entanglement_entropy": lambda context: context.entropy(),
+    r"entanglement_entropy_(\d+)": lambda cut, _: entanglement_entropy(int(cut)),
+    "loschmidt_echo": lambda context: context.echo(),
+}
