@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -170,6 +171,16 @@ class SequenceDataset:
         return Gathered(self.batch(indices))
 
     @property
+    def backing(self) -> Backing:
+        """Where the sequences are kept: all of them, as stored, whatever this view shows."""
+        return self._backing
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether this shows every sequence in full: neither a split nor windows."""
+        return self._split is None and self._window is None
+
+    @property
     def n_steps(self) -> int:
         """T, the number of predictions a sequence or window gives: one less than its elements."""
         return self._elements - 1
@@ -259,6 +270,17 @@ class SequenceDataset:
                 f"{self.metadata.kind!r}."
             )
         return self._view(phase_convention=convention)
+
+    def save(self, path: str | Path) -> None:
+        """Write the whole dataset to one HDF5 file that `qdyn.load_dataset` opens; states as they evolved.
+
+        Raises:
+            DatasetError: this is a split or shows windows.
+            OutputError: the file cannot be written.
+        """
+        from qdyn.data.store import save_dataset
+
+        save_dataset(self, path)
 
     def to_xarray(self) -> xarray.Dataset:
         """The items as an ``xarray.Dataset`` with named dimensions, coordinates, units and complex states."""
