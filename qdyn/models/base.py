@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -12,6 +12,9 @@ from qdyn.checks import check_integer
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.errors import ArgumentError
 from qdyn.quantum.states import with_phase_convention
+
+# Not typing.Self: the tests' type checker refuses it on a method that is checked by itself.
+Fitted = TypeVar("Fitted", bound="Predictor")
 
 
 class Predictor(ABC):
@@ -38,7 +41,7 @@ class Predictor(ABC):
     label: str = "predictor"
     metadata: SequenceMetadata | None = None
 
-    def fit(self, dataset: SequenceDataset) -> Self:
+    def fit(self: Fitted, dataset: SequenceDataset) -> Fitted:
         """Learn from the training split ``dataset`` and return the predictor; here nothing is learnt."""
         self.metadata = dataset.metadata
         return self
