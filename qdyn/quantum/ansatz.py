@@ -1,0 +1,338 @@
+"""Variational unitaries: circuits whose angles are trained, and the free unitaries they are compared with.
+
+Qubit 0 is the most significant bit of the basis index. A rotation about the axis P is R_P(t) = exp(-i t P /
+2). Angles carry any leading axes: all members of an ensemble, and both unitaries of a model, are built in one
+call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+from qdyn.checks import check_choice, check_integer
+from qdyn.errors import ArgumentError
+from qdyn.quantum.products import kronecker_product, ordered_product
+
+
+@dataclass(frozen=True)
+class Ansatz:
+    """A family of unitaries with real parameters.
+
+    Attributes:
+        name: How presets call it.
+        label: How figures call it.
+        real: Whether the matrices are real (orthogonal).
+        parameter_shape: (n_qubits, layers) -> shape of one unitary's parameters.
+        unitary: Parameters (..., *parameter_shape) -> matrices (..., 2**n, 2**n).
+        start: (shape, scale, generator) -> initial parameters, float64.
+    """
+
+    name: str
+    label: str
+    real: bool
+    parameter_shape: Callable[[int, int], tuple[int, ...]]
+    unitary: Callable[[Tensor], Tensor]
+    start: Callable[[tuple[int, ...], float, np.random.Generator], np.ndarray]
+
+    def initial(self, *, n_qubits: int, layers: int, scale: float, generator: np.random.Generator) -> Tensor:
+        """Random parameters to start training from.
+
+        Args:
+            n_qubits: Number of qubits.
+            layers: Number of layers; free unitaries have none and ignore it.
+            scale: Circuits: angles are uniform in [0, scale]. Free unitaries: the typical norm of H.
+            generator: Source of the random numbers.
+
+        Returns:
+            float32 tensor of shape ``parameter_shape(n_qubits, layers)``.
+        """
+        shape = self.parameter_shape(n_qubits, layers)
+        return torch.from_numpy(self.start(shape, scale, generator)).to(torch.float32)
+
+
+def ansatz(name: str) -> Ansatz:
+    """The ansatz of that name: "hardware_efficient", "brick_wall", "real" or "free".
+
+    Raises:
+        ArgumentError: the name is unknown; the nearest is given.
+
+    Example: 43 layers on 4 qubits have about as many parameters as a free unitary.
+        >>> ansatz("hardware_efficient").parameter_shape(4, 43), ansatz("free").parameter_shape(4, 43)
+        ((43, 4, 3), (2, 16, 16))
+    """
+    check_choice("name", name, ANSATZE)
+    return ANSATZE[name]
+
+
+def hardware_efficient_unitary(
+    angles: Float[Tensor, "*batch layers qubits 3"],
+) -> Complex[Tensor, "*batch d d"]:
+    """L layers, each RZ(t_z) RY(t_y) RX(t_x) on every qubit (RX acts first), then a ring of CNOTs.
+
+    The ring is CNOT(0->1), CNOT(1->2), ..., CNOT(n-1->0) in this order; one qubit has none.
+
+    Args:
+        angles: (..., L, n, 3) in radians, in the order x, y, z.
+
+    Returns:
+        Unitaries (..., 2**n, 2**n).
+
+    Source: arXiv:2602.06699, the default ansatz of v2.
+
+    Example: without rotations one layer on two qubits is CNOT(0->1), then CNOT(1->0).
+        >>> hardware_efficient_unitary(torch.zeros(1, 2, 3)).real.argmax(dim=0)
+        tensor([0, 3, 1, 2])
+    """
+    return ordered_product(_RotationLayer.apply(angles, True)[0])  # type: ignore[no-untyped-call]
+
+
+def brick_wall_unitary(angles: Float[Tensor, "*batch layers qubits 12"]) -> Complex[Tensor, "*batch d d"]:
+    """L layers of two-qubit blocks on the pairs of `brick_wall_pairs`.
+
+    A block is RX, RY, RZ on both qubits, CNOT, RX, RY, RZ on both qubits, CNOT; the first qubit of the pair
+    is the control.
+
+    Args:
+        angles: (..., L, n, 12) in radians: as many blocks in a layer as qubits, n >= 2. In a block: x, y, z
+            of the first qubit, x, y, z of the second, then the same again after the first CNOT.
+
+    Returns:
+        Unitaries (..., 2**n, 2**n).
+
+    Source: arXiv:2602.06699 v1.
+
+    Example:
+        >>> brick_wall_unitary(torch.zeros(1, 4, 12)).shape
+        torch.Size([16, 16])
+    """
+    n_qubits = angles.shape[-2]
+    rows = brick_wall_pairs(n_qubits)
+    halves = _RotationLayer.apply(angles.reshape(*angles.shape[:-1], 2, 2, 3), False)[0]  # type: ignore[no-untyped-call]
+    blocks = ordered_product(_cnot(halves) @ halves)
+    layers, first = [], 0
+    for row in rows:
+        members = [blocks[..., first + index, :, :] for index in range(len(row))]
+        first += len(row)
+        idle = n_qubits - 2 * len(row)
+        if idle:
+            rest = torch.eye(2**idle, dtype=blocks.dtype, device=blocks.device)
+            members.append(rest.expand(*members[0].shape[:-2], -1, -1))
+        order = _rotated_basis(n_qubits, row[0][0]).to(blocks.device)
+        layers.append(kronecker_product(members).index_select(-2, order).index_select(-1, order))
+    return ordered_product(torch.stack(layers, dim=-3).flatten(-4, -3))
+
+
+def brick_wall_pairs(n_qubits: int) -> list[list[tuple[int, int]]]:
+    """The pairs of one layer of the brick wall, row by row: each row acts after the one before it.
+
+    (0,1), (2,3), ... then (1,2), (3,4), ..., (n-1,0). With an odd number of qubits the last pair shares a
+    qubit with its row and stands in a row of its own, so a layer always has n blocks.
+
+    Example:
+        >>> brick_wall_pairs(4), brick_wall_pairs(3)
+        ([[(0, 1), (2, 3)], [(1, 2), (3, 0)]], [[(0, 1)], [(1, 2)], [(2, 0)]])
+    """
+    check_integer("n_qubits", n_qubits, minimum=2)
+    even = [(qubit, qubit + 1) for qubit in range(0, n_qubits - 1, 2)]
+    odd = [(qubit, (qubit + 1) % n_qubits) for qubit in range(1, n_qubits - n_qubits % 2, 2)]
+    return [even, odd] + ([[(n_qubits - 1, 0)]] if n_qubits % 2 else [])
+
+
+def real_unitary(angles: Float[Tensor, "*batch layers qubits"]) -> Float[Tensor, "*batch d d"]:
+    """L layers of RY on every qubit, then the ring of CNOTs: an orthogonal matrix, for real data.
+
+    Args:
+        angles: (..., L, n) in radians.
+
+    Returns:
+        Real orthogonal matrices (..., 2**n, 2**n).
+
+    Example: a rotation by pi takes |0> to |1>.
+        >>> real_unitary(torch.tensor([[torch.pi]], dtype=torch.float64)).round()
+        tensor([[ 0., -1.],
+                [ 1.,  0.]], dtype=torch.float64)
+    """
+    cosine, sine = torch.cos(angles / 2), torch.sin(angles / 2)
+    entries = torch.stack([cosine, -sine, sine, cosine], dim=-1)
+    rotation = entries.reshape(*angles.shape, 2, 2)
+    layers = kronecker_product(rotation.unbind(-3))
+    ring = torch.eye(layers.shape[-1], dtype=layers.dtype, device=layers.device)
+    order = _ring_order(angles.shape[-1]).to(layers.device)
+    return ordered_product(ring.index_select(0, order) @ layers)
+
+
+def free_unitary(parameters: Float[Tensor, "*batch 2 d d"]) -> Complex[Tensor, "*batch d d"]:
+    """exp(iH) with H = (G + G^H)/2: any unitary, from the 2 d^2 real numbers of a complex matrix G.
+
+    The classical twin of a circuit.
+
+    Args:
+        parameters: (..., 2, d, d), real and imaginary part of G.
+
+    Returns:
+        Unitaries (..., d, d).
+
+    Source: arXiv:2602.06699 v2, the CSA models.
+
+    Example: H = pi/2 X gives exp(iH) = i X.
+        >>> quarter = torch.tensor([[[0.0, torch.pi], [0.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
+        >>> free_unitary(quarter).imag.round()
+        tensor([[0., 1.],
+                [1., 0.]])
+    """
+    general = torch.complex(*parameters.unbind(-3))
+    return torch.linalg.matrix_exp(0.5j * (general + general.mH))
+
+
+class _RotationLayer(torch.autograd.Function):
+    """RZ RY RX on every qubit as one matrix, optionally followed by the ring of CNOTs.
+
+    The derivative needs no Kronecker factors: a small rotation of qubit q about the axis a multiplies the
+    layer K by exp(-i dt n_a . sigma / 2), so dL/dt = Im tr(N n_a . sigma^(q)) / 2 with N = K (dL/dK)^H. Only
+    the entries of N on the diagonal and one bit flip away from it enter.
+    """
+
+    @staticmethod
+    def forward(angles: Tensor, ring: bool) -> tuple[Tensor, ...]:
+        layers = kronecker_product(_rotations(angles).unbind(-3))
+        if ring:
+            layers = layers.index_select(-2, _ring_order(angles.shape[-2]).to(layers.device))
+        return (layers,)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, bool], output: tuple[Tensor, ...]) -> None:
+        ctx.ring = inputs[1]
+        ctx.save_for_backward(inputs[0], *output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        angles, layers = ctx.saved_tensors
+        places, sign = _moment_entries(angles.shape[-2], ctx.ring)
+        moments = (layers @ gradient.mH).flatten(-2).index_select(-1, places.to(angles.device))
+        moments = moments.reshape(*moments.shape[:-1], 1 + angles.shape[-2], -1)
+        sign = sign.to(angles.device, angles.dtype)
+        flips = moments[..., 1:, :]
+        x = 0.5 * flips.imag.sum(-1)
+        y = 0.5 * (flips.real * sign).sum(-1)
+        z = 0.5 * moments[..., 0, :].imag @ sign.mT
+        # The axes of RX and RY as the later rotations of the same qubit leave them.
+        (_, cos_y, cos_z), (_, sin_y, sin_z) = torch.cos(angles).unbind(-1), torch.sin(angles).unbind(-1)
+        about_x = cos_y * (cos_z * x + sin_z * y) - sin_y * z
+        return torch.stack([about_x, cos_z * y - sin_z * x, z], dim=-1), None
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int, None], angles: Tensor, ring: bool
+    ) -> tuple[tuple[Tensor, ...], tuple[int]]:
+        return _RotationLayer.apply(angles.movedim(in_dims[0], 0), ring), (0,)  # type: ignore[no-untyped-call]
+
+
+def _rotations(angles: Tensor) -> Tensor:
+    """(..., 3) angles -> (..., 2, 2) matrices RZ RY RX."""
+    cosine, sine = torch.cos(angles / 2), torch.sin(angles / 2)
+    (cx, cy, cz), (sx, sy, sz) = cosine.unbind(-1), sine.unbind(-1)
+    turn = torch.complex(cz, -sz)
+    stay = turn * torch.complex(cy * cx, sy * sx)
+    flip = turn * torch.complex(-sy * cx, -cy * sx)
+    entries = torch.stack([stay, flip, -flip.conj(), stay.conj()], dim=-1)
+    return entries.reshape(*stay.shape, 2, 2)
+
+
+def _cnot(like: Tensor) -> Tensor:
+    gate = torch.eye(4, dtype=like.dtype, device=like.device)
+    return gate.index_select(0, torch.tensor([0, 1, 3, 2], device=like.device))
+
+
+@lru_cache(maxsize=64)
+def _ring_order(n_qubits: int) -> Tensor:
+    """Row r of (ring K) is row ``order[r]`` of K."""
+    basis = np.arange(2**n_qubits)
+    image = basis
+    for control in range(n_qubits if n_qubits > 1 else 0):
+        target = (control + 1) % n_qubits
+        image = image ^ (((image >> (n_qubits - 1 - control)) & 1) << (n_qubits - 1 - target))
+    return torch.from_numpy(np.argsort(image))
+
+
+@lru_cache(maxsize=64)
+def _moment_entries(n_qubits: int, ring: bool) -> tuple[Tensor, Tensor]:
+    """Flat places in N of (b, b) and of (b, b with bit q flipped), and the sign (-1)^(bit q of b)."""
+    basis = np.arange(2**n_qubits)
+    bits = np.array([1 << (n_qubits - 1 - qubit) for qubit in range(n_qubits)])
+    partner = np.stack([basis, *(basis ^ bit for bit in bits)])
+    where = np.argsort(_ring_order(n_qubits).numpy()) if ring else basis
+    places = where[basis] * len(basis) + where[partner]
+    sign = 1.0 - 2.0 * ((basis & bits[:, None]) > 0)
+    return torch.from_numpy(places.reshape(-1)), torch.from_numpy(sign)
+
+
+@lru_cache(maxsize=64)
+def _rotated_basis(n_qubits: int, first: int) -> Tensor:
+    """For each basis index, the index that reads the qubits in the order first, first+1, ..., first-1."""
+    basis = np.arange(2**n_qubits)
+    shifted = (basis << first) | (basis >> (n_qubits - first))
+    return torch.from_numpy(shifted & (2**n_qubits - 1))
+
+
+def _uniform_angles(shape: tuple[int, ...], scale: float, generator: np.random.Generator) -> np.ndarray:
+    return generator.uniform(0.0, scale, shape)
+
+
+def _small_hermitian(shape: tuple[int, ...], scale: float, generator: np.random.Generator) -> np.ndarray:
+    # The spectrum of H fills [-2, 2] sqrt(d) sigma (the semicircle), where sigma deviates each number of G.
+    return generator.normal(0.0, scale / (2 * np.sqrt(shape[-1])), shape)
+
+
+def _wall_shape(n_qubits: int, layers: int) -> tuple[int, ...]:
+    if n_qubits < 2:
+        raise ArgumentError(
+            f"Argument `unitaries` 'brick_wall' needs at least 2 qubits, but there is {n_qubits}."
+        )
+    return layers, n_qubits, 12
+
+
+ANSATZE: dict[str, Ansatz] = {
+    entry.name: entry
+    for entry in (
+        Ansatz(
+            name="hardware_efficient",
+            label="RX RY RZ + CNOT ring",
+            real=False,
+            parameter_shape=lambda n_qubits, layers: (layers, n_qubits, 3),
+            unitary=hardware_efficient_unitary,
+            start=_uniform_angles,
+        ),
+        Ansatz(
+            name="brick_wall",
+            label="brick wall",
+            real=False,
+            parameter_shape=_wall_shape,
+            unitary=brick_wall_unitary,
+            start=_uniform_angles,
+        ),
+        Ansatz(
+            name="real",
+            label="RY + CNOT ring",
+            real=True,
+            parameter_shape=lambda n_qubits, layers: (layers, n_qubits),
+            unitary=real_unitary,
+            start=_uniform_angles,
+        ),
+        Ansatz(
+            name="free",
+            label="exp(iH)",
+            real=False,
+            parameter_shape=lambda n_qubits, layers: (2, 2**n_qubits, 2**n_qubits),
+            unitary=free_unitary,
+            start=_small_hermitian,
+        ),
+    )
+}
