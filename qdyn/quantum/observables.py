@@ -42,6 +42,11 @@ class Observable(ABC):
     def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         """The value for each of ``states``, shape (..., 2**n) -> (..., *axes)."""
 
+    @property
+    def batch_size(self) -> int | None:
+        """Number of trajectories it is for, where it holds something for each; None where it suits any."""
+        return None
+
     def check_sites(self, n_sites: int) -> None:
         """Refuse a system that lacks the sites this observable names."""
         del n_sites
@@ -269,6 +274,10 @@ class _Energy(Observable):
                 f"but the system has {n_sites}."
             )
 
+    @property
+    def batch_size(self) -> int | None:
+        return self.terms.batch_size
+
     def for_members(self, members: slice) -> Observable:
         return self if self.terms.batch_size is None else replace(self, terms=self.terms.members(members))
 
@@ -306,6 +315,10 @@ class _Echo(Observable):
                 f"The observable {self.name!r} starts from {self.initial_state.shape[-1]} amplitudes, "
                 f"but the system has {n_sites} sites."
             )
+
+    @property
+    def batch_size(self) -> int | None:
+        return self.initial_state.shape[0] if self.initial_state.ndim == 2 else None
 
     def for_members(self, members: slice) -> Observable:
         alone = self.initial_state.ndim == 1

@@ -1,0 +1,222 @@
+"""evolve(): one entry to every method of time evolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qdyn.checks import check_choice, check_finite, check_normalised, check_positive
+from qdyn.dynamics.exact import estimate_exact, evolve_exactly
+from qdyn.dynamics.methods import METHODS, Problem, Store, choose_method, register_method
+from qdyn.dynamics.recorder import Recorder
+from qdyn.dynamics.trajectory import Quantity, Trajectory
+from qdyn.errors import ArgumentError
+from qdyn.quantum.hamiltonians import Hamiltonian
+from qdyn.quantum.observable_names import named_observable
+from qdyn.quantum.observables import Observable
+
+__all__ = ["METHODS", "evolve", "register_method"]
+
+Observables = str | Observable | Sequence[str | Observable] | None
+
+
+def evolve(
+    hamiltonian: Hamiltonian,
+    initial_state: Tensor | NDArray[Any],
+    times: Sequence[float] | Tensor | NDArray[Any],
+    *,
+    method: str = "auto",
+    observables: Observables = None,
+    store: Store = "states",
+    error: float | None = None,
+    dtype: torch.dtype = torch.complex128,
+    device: torch.device | str | None = None,
+) -> Trajectory:
+    """Solve the Schroedinger equation i d|psi>/dt = H |psi> for one initial state or many.
+
+        |psi(t)> = exp(-i H t) |psi_0>
+
+    A batch arises from the initial states, from the couplings of the Hamiltonian, or from both, trajectory i
+    having Hamiltonian i and initial state i; a single one serves every trajectory.
+
+    Args:
+        hamiltonian: H on n sites, single or a batch.
+        initial_state: psi_0, unit vectors of shape (2**n,) or (batch, 2**n), site 0 the most significant bit.
+        times: increasing times in units of 1/J, shape (times,). psi_0 is the state at t = 0, whether 0 is
+            among them or not; negative times run backwards.
+        method: "auto" or a name in `METHODS`; the trajectory says which one ran.
+        observables: what to measure at every time, on the way: names such as "magnetisation_x" (see
+            `named_observable`) or `Observable` objects.
+        store: "states" keeps every state, "final" the last one, "none" only the expectation values.
+        error: largest deviation of any amplitude from the exact solution that you accept.
+        dtype: complex64 or complex128, the type of what is stored. Single precision is rounded at the end.
+        device: "cpu" or "cuda"; None for the device of ``initial_state``.
+
+    Returns:
+        A `Trajectory` with states of shape (batch, times, 2**n), without the batch axis when neither argument
+        has one.
+
+    Raises:
+        ArgumentError: an argument breaks its rule.
+        MemoryLimitError: the result, or the method, does not fit in memory.
+
+    Example:
+        >>> from qdyn import TransverseFieldIsing, evolve, product_state
+        >>> H = TransverseFieldIsing(n_sites=1, field=1.0)  # one spin precesses about x at 2 h
+        >>> traj = evolve(H, product_state("0"), [0.0, torch.pi / 2], observables=["magnetisation_z"])
+        >>> traj.expectations["magnetisation_z"].round(decimals=12)
+        tensor([ 1., -1.], dtype=torch.float64)
+    """
+    problem, batched = _check(hamiltonian, initial_state, times, observables, store, error, dtype, device)
+    chosen, estimate = choose_method(method, problem)
+    with torch.no_grad():
+        recorder = Recorder(problem)
+        details = chosen.function(problem, recorder) or {}
+    trim = slice(None) if batched else 0
+    return Trajectory(
+        states=None if recorder.states is None else recorder.states[trim],
+        last_state=None if recorder.final_states is None else recorder.final_states[trim],
+        times=problem.times,
+        expectations={name: values[trim] for name, values in recorder.expectations.items()},
+        parameters=problem.hamiltonian.parameters,
+        method=chosen.name,
+        n_sites=problem.n_sites,
+        hamiltonian=repr(problem.hamiltonian),
+        formula=problem.hamiltonian.formula,
+        quantities={seen.name: Quantity(seen.label, seen.unit, seen.axes) for seen in problem.observables},
+        parameter_axes=problem.hamiltonian.parameter_axes,
+        details={"estimated_error": estimate.error, **details},
+    )
+
+
+def _check(  # noqa: PLR0917 - the arguments of evolve, in its order
+    hamiltonian: Hamiltonian,
+    initial_state: Tensor | NDArray[Any],
+    times: Sequence[float] | Tensor | NDArray[Any],
+    observables: Observables,
+    store: Store,
+    error: float | None,
+    dtype: torch.dtype,
+    device: torch.device | str | None,
+) -> tuple[Problem, bool]:
+    """The problem as every method sees it, with a batch axis, and whether the caller gave one."""
+    if not isinstance(hamiltonian, Hamiltonian):
+        raise ArgumentError(
+            f"Argument `hamiltonian` must be a Hamiltonian, but is of type {type(hamiltonian).__name__}."
+        )
+    check_choice("store", store, get_args(Store))
+    if dtype not in (torch.complex64, torch.complex128):
+        raise ArgumentError(f"Argument `dtype` must be torch.complex64 or torch.complex128, but is {dtype}.")
+    states = _check_states(initial_state, hamiltonian.n_sites)
+    size = hamiltonian.batch_size
+    batched = states.ndim == 2 or size is not None
+    states = states.reshape(-1, states.shape[-1])
+    if size == 1:
+        hamiltonian, size = hamiltonian.member(0), None
+    if size is not None and len(states) not in (1, size):
+        raise ArgumentError(
+            f"Argument `initial_state` must hold one state, or {size} to go with the {size} Hamiltonians, "
+            f"but holds {len(states)}."
+        )
+    n_trajectories = size or len(states)
+    place = _check_device(device) if device is not None else states.device
+    states = states.to(device=place, dtype=torch.complex128).expand(n_trajectories, -1)
+    measured = _check_observables(observables, hamiltonian, states, n_trajectories if batched else None)
+    if store == "none" and not measured:
+        raise ArgumentError(
+            "Argument `store` is 'none' and `observables` is empty: nothing would be returned."
+        )
+    if error is not None:
+        check_positive("error", error)
+    return Problem(hamiltonian, states, _check_times(times), measured, store, error, dtype, place), batched
+
+
+def _check_states(initial_state: Tensor | NDArray[Any], n_sites: int) -> Tensor:
+    try:
+        states = torch.as_tensor(initial_state)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(
+            f"Argument `initial_state` must be a tensor or array, not of type {type(initial_state).__name__}."
+        ) from None
+    if states.ndim not in (1, 2) or 0 in states.shape or states.shape[-1] != 2**n_sites:
+        raise ArgumentError(
+            f"Argument `initial_state` must have shape ({2**n_sites},) or (batch, {2**n_sites}) "
+            f"for {n_sites} sites, but has shape {tuple(states.shape)}."
+        )
+    if not states.is_complex():
+        states = states.to(torch.complex64 if states.dtype == torch.float32 else torch.complex128)
+    check_normalised("initial_state", states)
+    return states
+
+
+def _check_times(times: Sequence[float] | Tensor | NDArray[Any]) -> Tensor:
+    try:
+        values = torch.as_tensor(times, dtype=torch.float64).detach().to("cpu", copy=True)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(f"Argument `times` must hold real numbers, but is {times!r:.60}.") from None
+    if values.ndim != 1 or not len(values):
+        raise ArgumentError(
+            f"Argument `times` must have one axis with at least one entry, not shape {tuple(values.shape)}."
+        )
+    check_finite("times", values)
+    steps = values.diff()
+    if bool((steps <= 0).any()):
+        place = int((steps <= 0).to(torch.uint8).argmax()) + 1
+        raise ArgumentError(
+            f"Argument `times` must be increasing, but times[{place}]={float(values[place]):g} "
+            f"follows {float(values[place - 1]):g}."
+        )
+    return values
+
+
+def _check_observables(
+    observables: Observables, hamiltonian: Hamiltonian, states: Tensor, batch_size: int | None
+) -> tuple[Observable, ...]:
+    if observables is None:
+        return ()
+    listed = [observables] if isinstance(observables, str | Observable) else list(observables)
+    measured: dict[str, Observable] = {}
+    for place, entry in enumerate(listed):
+        if isinstance(entry, str):
+            observable = named_observable(entry, hamiltonian.n_sites, hamiltonian, states)
+        elif isinstance(entry, Observable):
+            observable = entry
+            observable.check_sites(hamiltonian.n_sites)
+        else:
+            raise ArgumentError(
+                f"Argument `observables` must hold names or Observable objects, "
+                f"but observables[{place}] is of type {type(entry).__name__}."
+            )
+        if observable.batch_size is not None and observable.batch_size != (batch_size or 1):
+            raise ArgumentError(
+                f"The observable {observable.name!r} is for {observable.batch_size} trajectories, "
+                f"but there {'is 1' if batch_size in (None, 1) else f'are {batch_size}'}."
+            )
+        if observable.name in measured:
+            raise ArgumentError(f"Argument `observables` holds {observable.name!r} twice.")
+        measured[observable.name] = observable
+    return tuple(measured.values())
+
+
+def _check_device(device: torch.device | str) -> torch.device:
+    try:
+        place = torch.device(device)
+    except (RuntimeError, TypeError):
+        place = torch.device("meta")
+    if place.type not in ("cpu", "cuda"):
+        raise ArgumentError(f"Argument `device` must be 'cpu' or 'cuda', but is {device!r}.")
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise ArgumentError(f"Argument `device` is {str(device)!r}, but torch finds no CUDA device here.")
+    return place
+
+
+register_method(
+    "exact",
+    evolve_exactly,
+    description="exact diagonalisation of the dense Hamiltonian",
+    estimate=estimate_exact,
+)

@@ -1,0 +1,185 @@
+"""What a method of time evolution is given, what it promises, and the list of methods.
+
+A method is a function ``(problem, recorder) -> details``. It solves i d|psi>/dt = H |psi> for every
+trajectory of ``problem`` and hands the states to ``recorder`` as they come, in any order of blocks
+(trajectories x times); the recorder measures and keeps what was asked for. A method whose states are not
+vectors (matrix-product states, say) may record expectation values itself. ``details`` are numbers worth
+reporting, such as a discarded weight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from qdyn.checks import check_choice
+from qdyn.errors import ArgumentError, MemoryLimitError
+from qdyn.memory import available_memory
+from qdyn.quantum.hamiltonians import Hamiltonian
+from qdyn.quantum.observables import Observable
+
+if TYPE_CHECKING:
+    from qdyn.dynamics.recorder import Recorder
+
+Store = Literal["states", "final", "none"]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A checked initial-value problem.
+
+    Attributes:
+        hamiltonian: a single Hamiltonian, or one for each trajectory.
+        initial_states: complex128, (trajectories, 2**n), on ``device``.
+        times: float64, (times,), increasing, in main memory; the state at t is exp(-i H t) psi_0.
+        observables: what is measured at every time.
+        store: which states are kept.
+        error: largest deviation of any amplitude that is acceptable; None asks for what the method gives.
+        dtype: complex64 or complex128: type of the stored states.
+        device: where to compute.
+    """
+
+    hamiltonian: Hamiltonian
+    initial_states: Tensor
+    times: Tensor
+    observables: tuple[Observable, ...]
+    store: Store
+    error: float | None
+    dtype: torch.dtype
+    device: torch.device
+
+    @property
+    def n_trajectories(self) -> int:
+        """Number of trajectories."""
+        return self.initial_states.shape[0]
+
+    @property
+    def n_times(self) -> int:
+        """Number of times."""
+        return self.times.shape[0]
+
+    @property
+    def n_sites(self) -> int:
+        """Number of sites."""
+        return self.hamiltonian.n_sites
+
+    @property
+    def dimension(self) -> int:
+        """Number of amplitudes of a state."""
+        return self.initial_states.shape[1]
+
+    @property
+    def n_hamiltonians(self) -> int:
+        """Number of different Hamiltonians."""
+        return self.hamiltonian.batch_size or 1
+
+    @property
+    def stored_bytes(self) -> int:
+        """Memory of the states and expectation values that are returned."""
+        n_states = {"states": self.n_times, "final": 1, "none": 0}[self.store] * self.n_trajectories
+        n_values = sum(self.n_sites if observable.axes else 1 for observable in self.observables)
+        real = self.dtype.itemsize // 2
+        return (
+            self.dtype.itemsize * n_states * self.dimension
+            + real * n_values * self.n_times * self.n_trajectories
+        )
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a method expects of itself before it starts.
+
+    Attributes:
+        error: largest deviation of any amplitude from the exact solution.
+        memory: bytes in use beside what is returned.
+        seconds: rough time on one core; only the order between methods matters.
+    """
+
+    error: float
+    memory: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registered method of time evolution."""
+
+    name: str
+    function: Callable[[Problem, Recorder], Mapping[str, float] | None]
+    description: str
+    estimate: Callable[[Problem], Estimate]
+
+
+METHODS: dict[str, Method] = {}
+"""Every method by name."""
+
+
+def register_method(
+    name: str,
+    function: Callable[[Problem, Recorder], Mapping[str, float] | None],
+    *,
+    description: str,
+    estimate: Callable[[Problem], Estimate],
+) -> None:
+    """Add a method that ``evolve(method=name)`` can use and ``method="auto"`` can choose.
+
+    Args:
+        name: its name; not "auto", and not taken.
+        function: solves a `Problem` and hands the states to the `Recorder`.
+        description: one line for people who choose a method.
+        estimate: error, memory and time that it expects for a problem.
+
+    Raises:
+        ArgumentError: the name is taken.
+
+    Example:
+        >>> import qdyn.dynamics.evolve
+        >>> METHODS["exact"].description
+        'exact diagonalisation of the dense Hamiltonian'
+    """
+    if name == "auto" or name in METHODS:
+        raise ArgumentError(f"Argument `name` must be a new name for a method, but {name!r} is taken.")
+    METHODS[name] = Method(name, function, description, estimate)
+
+
+def choose_method(name: str, problem: Problem) -> tuple[Method, Estimate]:
+    """The method called ``name``; for "auto" the quickest one that keeps the error and fits in memory.
+
+    Raises:
+        ArgumentError: the name is unknown, or the error cannot be kept.
+        MemoryLimitError: the problem does not fit in memory.
+    """
+    check_choice("method", name, ["auto", *METHODS])
+    candidates = list(METHODS.values()) if name == "auto" else [METHODS[name]]
+    estimates = [(method, method.estimate(problem)) for method in candidates]
+    accurate = [pair for pair in estimates if problem.error is None or pair[1].error <= problem.error]
+    if not accurate:
+        best = min(estimate.error for _, estimate in estimates)
+        raise ArgumentError(
+            f"Argument `error` must be at least {best:.1e} for method {name!r} and {problem.dtype}, "
+            f"but is {problem.error:g}."
+        )
+    available = available_memory(problem.device)
+    fitting = [
+        pair for pair in accurate if available is None or problem.stored_bytes + pair[1].memory <= available
+    ]
+    if not fitting:
+        raise _does_not_fit(problem, min(estimate.memory for _, estimate in accurate), available or 0)
+    return min(fitting, key=lambda pair: pair[1].seconds)
+
+
+def _does_not_fit(problem: Problem, working: int, available: int) -> MemoryLimitError:
+    from qdyn.memory import readable_size
+
+    advice = ""
+    if problem.store == "states" and problem.stored_bytes > working:
+        advice = ' Keep fewer states: store="final", or store="none" with observables.'
+    return MemoryLimitError(
+        f"Evolving {problem.n_trajectories} x {problem.n_sites} sites to {problem.n_times} times needs about "
+        f"{readable_size(problem.stored_bytes)} for what is kept and {readable_size(working)} to work in, "
+        f"but {readable_size(available)} are available.{advice}"
+    )

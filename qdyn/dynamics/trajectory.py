@@ -1,0 +1,242 @@
+"""Trajectory: what a time evolution returns, in memory, as an xarray.Dataset and as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qdyn.errors import ArgumentError, DatasetError
+from qdyn.quantum.states import PhaseConvention
+
+if TYPE_CHECKING:
+    import xarray
+
+    from qdyn.hdf5 import NamedArray
+
+_TIME_UNIT = "1/J"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What an expectation value is: its label in mathtext, its unit and the axes after time."""
+
+    label: str
+    unit: str
+    axes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Trajectory:
+    """States and expectation values at a list of times, of one trajectory or of a batch.
+
+    Attributes:
+        states: complex, (batch, times, 2**n), or (times, 2**n) of a single trajectory; None where not stored.
+        last_state: complex, (batch, 2**n) or (2**n,), where only the last state was stored; see
+            `final_state`.
+        times: float64, (times,), in units of 1/J.
+        expectations: for each observable, (batch, times, *axes) or (times, *axes).
+        parameters: couplings of the Hamiltonian: (), (batch,), (1, bonds or sites) or (batch, bonds or
+            sites).
+        method: the method that ran.
+        phase_convention: "raw": the global phase is the one of the evolution.
+        n_sites: number of sites n.
+        hamiltonian: the Hamiltonian in words.
+        formula: its equation.
+        quantities: label, unit and axes of each expectation value.
+        parameter_axes: "bond" or "site" for each parameter.
+        details: numbers that the method reports, such as the error that it expects.
+    """
+
+    states: Tensor | None
+    times: Tensor
+    expectations: Mapping[str, Tensor]
+    parameters: Mapping[str, Tensor]
+    method: str
+    n_sites: int
+    phase_convention: PhaseConvention = "raw"
+    last_state: Tensor | None = None
+    hamiltonian: str = ""
+    formula: str = ""
+    quantities: Mapping[str, Quantity] = field(default_factory=dict)
+    parameter_axes: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def final_state(self) -> Tensor:
+        """The state at the last time, (batch, 2**n) or (2**n,).
+
+        Raises:
+            ArgumentError: no state was stored.
+        """
+        if self.last_state is not None:
+            return self.last_state
+        if self.states is None:
+            raise ArgumentError("Argument `store` was 'none': this trajectory holds expectation values only.")
+        return self.states[..., -1, :]
+
+    @property
+    def batch_size(self) -> int | None:
+        """Number of trajectories; None for a single one without a batch axis."""
+        for values, own_axes in self._arrays():
+            return values.shape[0] if values.ndim > own_axes else None
+        return None
+
+    def to_xarray(self) -> xarray.Dataset:
+        """The same as an ``xarray.Dataset`` with named dimensions, coordinates, units and complex states.
+
+        Dimensions are trajectory (for a batch), time, basis and the axes of the observables, such as site.
+
+        Parameters of the Hamiltonian are coordinates. Tensors on a GPU are copied to main memory.
+        """
+        import xarray
+
+        variables: dict[str, Any] = {}
+        coordinates: dict[str, Any] = {}
+        for array in self._named_arrays():
+            entry = (array.dims, array.values, {"units": array.unit, "long_name": array.description})
+            is_coordinate = array.name in self.parameters or array.name in array.dims
+            (coordinates if is_coordinate else variables)[array.name] = entry
+        for name, size in xarray.Dataset(variables, coordinates).sizes.items():
+            coordinates.setdefault(str(name), ((name,), np.arange(size), {"units": "1"}))
+        return xarray.Dataset(variables, coordinates, attrs=self._attributes())
+
+    def save(self, path: str | Path) -> None:
+        """Write an HDF5 file that `Trajectory.load`, xarray (``engine="h5netcdf"``) and any HDF5 reader open.
+
+        Complex numbers are real ones with a last axis ``ri``. A file that stands at ``path`` is replaced only
+        when the new one is complete.
+
+        Raises:
+            OutputError: the file cannot be written.
+        """
+        from qdyn.hdf5 import write_file
+
+        write_file(path, self._named_arrays(), format="trajectory", attributes=self._attributes())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Trajectory:
+        """Read what `save` wrote.
+
+        Raises:
+            DatasetError: the file is missing, truncated, damaged or not a trajectory.
+        """
+        from qdyn.hdf5 import dimensions, open_file, read_array, verify_content
+
+        with open_file(path, format="trajectory") as file:
+            verify_content(path, file)
+            try:
+                quantities = {
+                    name: Quantity(entry["label"], entry["unit"], tuple(entry["axes"]))
+                    for name, entry in json.loads(file.attrs["quantities"]).items()
+                }
+                axes = json.loads(file.attrs["parameter_axes"])
+                details = json.loads(file.attrs["details"])
+                method, n_sites = str(file.attrs["method"]), int(file.attrs["n_sites"])
+                convention, hamiltonian = str(file.attrs["phase_convention"]), str(file.attrs["hamiltonian"])
+                formula = str(file.attrs["formula"])
+            except (KeyError, ValueError, TypeError) as problem:
+                raise DatasetError(f"{path} lacks what describes a trajectory: {problem}.") from problem
+
+            def tensor(name: str) -> Tensor:
+                return torch.as_tensor(read_array(file, name))
+
+            def parameter(name: str) -> Tensor:
+                # Disorder that all trajectories share is kept as (1, bonds or sites) in memory.
+                shared = dimensions(file[name]) in (("bond",), ("site",), ("term",))
+                return tensor(name)[None] if shared else tensor(name)
+
+            return cls(
+                states=tensor("states") if "states" in file else None,
+                last_state=tensor("final_state") if "final_state" in file else None,
+                times=tensor("time"),
+                expectations={name: tensor(name) for name in quantities},
+                parameters={name: parameter(name) for name in axes},
+                method=method,
+                n_sites=n_sites,
+                phase_convention="first_real" if convention == "first_real" else "raw",
+                hamiltonian=hamiltonian,
+                formula=formula,
+                quantities=quantities,
+                parameter_axes=axes,
+                details=details,
+            )
+
+    def __repr__(self) -> str:
+        count = "1 trajectory" if self.batch_size is None else f"{self.batch_size} trajectories"
+        lines = [
+            f"Trajectory: {count}, {len(self.times)} times, {self.n_sites} sites, method {self.method!r}"
+        ]
+        lines.append(f"  hamiltonian   {self.hamiltonian}")
+        lines.append(f"  times         {float(self.times[0]):g} to {float(self.times[-1]):g} in 1/J")
+        if self.states is not None:
+            lines.append(
+                f"  states        {tuple(self.states.shape)} {str(self.states.dtype).removeprefix('torch.')}"
+            )
+        elif self.last_state is not None:
+            lines.append(f"  final_state   {tuple(self.last_state.shape)} at the last time only")
+        for name, values in self.expectations.items():
+            lines.append(f"  expectation   {name} {tuple(values.shape)} in {self._quantity(name).unit}")
+        return "\n".join(lines)
+
+    def _quantity(self, name: str) -> Quantity:
+        return self.quantities.get(name, Quantity(name, "1"))
+
+    def _arrays(self) -> list[tuple[Tensor, int]]:
+        """What carries the batch axis, each with its number of axes without it."""
+        found = [(self.states, 2), (self.last_state, 1)]
+        found += [(values, 1 + len(self._quantity(name).axes)) for name, values in self.expectations.items()]
+        return [(values, axes) for values, axes in found if values is not None]
+
+    def _named_arrays(self) -> list[NamedArray]:
+        from qdyn.hdf5 import NamedArray
+
+        batch = () if self.batch_size is None else ("trajectory",)
+        arrays = [NamedArray("time", self.times.numpy(force=True), ("time",), _TIME_UNIT, "time")]
+        for name, value in self.parameters.items():
+            dims, values = self._parameter(name, value)
+            arrays.append(NamedArray(name, values.numpy(force=True), dims, "J", f"coupling {name}"))
+        if self.states is not None:
+            dims = (*batch, "time", "basis")
+            arrays.append(NamedArray("states", self.states.numpy(force=True), dims, "1", "amplitudes"))
+        if self.last_state is not None:
+            dims = (*batch, "basis")
+            text = "amplitudes at the last time"
+            arrays.append(NamedArray("final_state", self.last_state.numpy(force=True), dims, "1", text))
+        for name, values in self.expectations.items():
+            quantity = self._quantity(name)
+            dims = (*batch, "time", *quantity.axes)
+            arrays.append(NamedArray(name, values.numpy(force=True), dims, quantity.unit, quantity.label))
+        return arrays
+
+    def _parameter(self, name: str, value: Tensor) -> tuple[tuple[str, ...], Tensor]:
+        along = self.parameter_axes.get(name, name)
+        if value.ndim < 2:
+            return (("trajectory",) if value.ndim else ()), value
+        if value.shape[0] == 1 and self.batch_size != 1:
+            return (along,), value[0]
+        return ("trajectory", along), value
+
+    def _attributes(self) -> dict[str, Any]:
+        quantities = {
+            name: {"label": entry.label, "unit": entry.unit, "axes": list(entry.axes)}
+            for name, entry in ((name, self._quantity(name)) for name in self.expectations)
+        }
+        return {
+            "title": "Solution of the Schroedinger equation",
+            "method": self.method,
+            "phase_convention": self.phase_convention,
+            "n_sites": self.n_sites,
+            "hamiltonian": self.hamiltonian,
+            "formula": self.formula,
+            "basis_order": "site 0 is the most significant bit of the basis index",
+            "quantities": json.dumps(quantities),
+            "parameter_axes": json.dumps(dict.fromkeys(self.parameters, "") | dict(self.parameter_axes)),
+            "details": json.dumps(dict(self.details)),
+        }
