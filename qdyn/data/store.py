@@ -1,7 +1,7 @@
 """Sequences on disk: one HDF5 file, or a folder of them with a manifest.
 
-A folder holds ``manifest.json``, which names its shards in order, and the shards, each a dataset of its own
-right (`qdyn.data.layout`). The elements are contiguous in the file, so a window is one read at a known offset:
+A folder holds ``manifest.json``, which names its shards in order, and the shards, each a dataset by itself
+(`qdyn.data.layout`). The elements are contiguous in the file, so a window is one read at a known offset:
 it costs the same for a set that is larger than memory.
 """
 
