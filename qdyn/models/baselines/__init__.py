@@ -1,1 +1,24 @@
-"""Predictors that need no gradient training, behind the same interface as the trained ones."""
+"""Predictors that no gradient has touched: what a trained model has to beat, and the ceiling above it."""
+
+from __future__ import annotations
+
+from qdyn.models.baselines.chance import Chance
+from qdyn.models.baselines.common import Baseline
+from qdyn.models.baselines.hamiltonian import ExactEvolution, MeanHamiltonian
+from qdyn.models.baselines.in_context import InContextDMD
+from qdyn.models.baselines.least_squares import LeastSquares, Procrustes
+from qdyn.models.baselines.persistence import Persistence
+from qdyn.models.baselines.tokens import Bigram, Unigram
+
+__all__ = [
+    "Baseline",
+    "Bigram",
+    "Chance",
+    "ExactEvolution",
+    "InContextDMD",
+    "LeastSquares",
+    "MeanHamiltonian",
+    "Persistence",
+    "Procrustes",
+    "Unigram",
+]
