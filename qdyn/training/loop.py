@@ -165,7 +165,7 @@ class TrainingLoop:
         losses = self._ensemble.losses(config.loss, inputs, targets, mask)
         values = losses.detach().cpu().double().numpy()
         if not np.isfinite(values).all():
-            raise self._diverged(int(np.argmin(np.isfinite(values))), step)
+            raise self._diverged(int(np.argmin(np.isfinite(values))), step + 1)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         if config.gradient_clip is not None:
             clip_members(self._ensemble.parameters, largest_norm=config.gradient_clip)
@@ -216,7 +216,7 @@ class TrainingLoop:
     def _diverged(self, member: int, step: int) -> RunError:
         kept = "the last checkpoint is kept" if self._checkpoint.is_file() else "there was no checkpoint yet"
         return RunError(
-            f"Training diverged: at step {step + 1} the loss or a parameter of seed "
+            f"Training diverged: at step {step} the loss or a parameter of seed "
             f"{self._config.seeds[member]} is "
             f"not finite ({kept}); lower training.learning_rate or set training.gradient_clip."
         )

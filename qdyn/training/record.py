@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -12,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 import qdyn
 from qdyn.config import build, to_mapping
+from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ConfigError, RunError
 from qdyn.files import write_json
 
@@ -93,6 +96,18 @@ def read_record(folder: Path) -> RunRecord:
         return build(RunRecord, content, where=path)
     except ConfigError as problem:
         raise RunError(str(problem)) from problem
+
+
+def content_digest(dataset: SequenceDataset) -> str:
+    """The digest that a stored dataset carries; for one in memory, sha256 of what its items hold."""
+    if dataset.metadata.digest is not None:
+        return dataset.metadata.digest
+    total = hashlib.sha256()
+    for first in range(0, len(dataset), 1024):
+        batch = dataset.batch(np.arange(first, min(first + 1024, len(dataset))))
+        for tensor in (batch.inputs, batch.targets, batch.mask):
+            total.update(tensor.resolve_conj().contiguous().numpy().tobytes())
+    return total.hexdigest()
 
 
 def now() -> str:

@@ -19,7 +19,7 @@ from qdyn.training.config import RunConfig
 from qdyn.training.ensembles import set_precision
 from qdyn.training.folder import CHECKPOINT, CONFIG, LOG, WEIGHTS
 from qdyn.training.log import History, read_history
-from qdyn.training.record import RunRecord, read_record
+from qdyn.training.record import RunRecord, content_digest, read_record
 
 
 class Run:
@@ -117,10 +117,11 @@ class Run:
                 raise RunError(
                     f"The dataset of the run at {self.path} cannot be opened: {problem}"
                 ) from problem
-            if found.metadata.digest != self.metadata.digest:
+            digest = content_digest(found)
+            if digest != self.metadata.digest:
                 raise RunError(
                     f"The run at {self.path} was trained on a dataset {settings.name!r} of digest "
-                    f"{self.metadata.digest}, but the one found now has {found.metadata.digest}."
+                    f"{self.metadata.digest}, but the one found now has {digest}."
                 )
             self._dataset = found
         return self._dataset

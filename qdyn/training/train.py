@@ -15,6 +15,7 @@ from qdyn.config import to_mapping
 from qdyn.data.load import load_dataset
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ConfigError, DatasetError, RunError
+from qdyn.models.qsa import QSAPredictor
 from qdyn.models.registry import build_model
 from qdyn.training.batches import BatchSource
 from qdyn.training.callbacks import Callback, ProgressDisplay
@@ -31,7 +32,16 @@ from qdyn.training.loop import (
     deferred_interrupt,
     make_optimiser,
 )
-from qdyn.training.record import RunRecord, Status, git_commit, machine, now, read_record, versions
+from qdyn.training.record import (
+    RunRecord,
+    Status,
+    content_digest,
+    git_commit,
+    machine,
+    now,
+    read_record,
+    versions,
+)
 from qdyn.training.run import Run
 
 
@@ -104,7 +114,7 @@ def train(
     data, config = _open_dataset(config, dataset)
     display = ProgressDisplay(config.name, forced=bool(progress)) if progress is not False else None
     if resume:
-        record = check_resumable(folder, config, digest=data.metadata.digest)
+        record = check_resumable(folder, config, digest=content_digest(data))
         if record.status == "finished":
             if display:
                 display.say(f"The run at {folder} has already finished its {config.training.steps} steps.")
@@ -150,7 +160,7 @@ def _new_record(config: RunConfig, data: SequenceDataset, device: torch.device) 
         status="running",
         seeds=config.training.seeds,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
-        dataset=to_mapping(data.metadata),
+        dataset=to_mapping(data.metadata) | {"digest": content_digest(data)},
         sequences={name: len(data.split(name)) for name in data.split_names},
         threads=config.training.threads or torch.get_num_threads(),
         device=torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
