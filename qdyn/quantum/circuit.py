@@ -304,7 +304,7 @@ class Circuit:
         controls: Iterable[int] = (),
     ) -> Circuit:
         """Append a rotation with one angle, or with one for each number that ``select`` may hold."""
-        several = [angles] if isinstance(angles, Angle | float | int) else np.ravel(angles).tolist()  # type: ignore[arg-type]
+        several = [angles] if isinstance(angles, Angle | float | int) else np.asarray(angles).ravel().tolist()
         return self.add(
             Gate(name, target, tuple(controls), tuple(select), tuple(Angle.of(angle) for angle in several))
         )

@@ -177,8 +177,8 @@ def _checked(
             )
         batches.append(tuple(initial.shape[:-1]))
     try:
-        batch = tuple(torch.broadcast_shapes(*batches)) if batches else ()
-    except RuntimeError:
+        batch = tuple(np.broadcast_shapes(*batches))
+    except ValueError:
         raise ArgumentError(
             f"Argument `values` must have batch axes that broadcast, but they are {batches}."
         ) from None
@@ -300,9 +300,11 @@ def _plan(circuit: Circuit) -> list[_OneQubitGates | _Permutation | _General]:
         if any(qubit in waiting for qubit in gate.qubits):
             flush()
         if gate.name == "x":
-            if not (steps and isinstance(steps[-1], _Permutation)):
-                steps.append(_Permutation(circuit.n_qubits))
-            steps[-1].add(gate)
+            last = steps[-1] if steps else None
+            permutation = last if isinstance(last, _Permutation) else _Permutation(circuit.n_qubits)
+            if permutation is not last:
+                steps.append(permutation)
+            permutation.add(gate)
         else:
             steps.append(_General(circuit.n_qubits, place, gate))
     flush()
@@ -351,7 +353,7 @@ class _Permutation:
         source = torch.from_numpy(self.source).to(state.device)
         if not (torch.is_grad_enabled() and state.requires_grad):
             return state.index_select(0, source)
-        return _Permute.apply(state, source, torch.from_numpy(np.argsort(self.source)).to(state.device))
+        return _permuted(state, source, torch.from_numpy(np.argsort(self.source)).to(state.device))
 
 
 class _Permute(torch.autograd.Function):
@@ -370,7 +372,11 @@ class _Permute(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Any) -> tuple[Tensor, None, None]:
         source, inverse = ctx.saved_tensors
-        return _Permute.apply(grads[0], inverse, source), None, None
+        return _permuted(grads[0], inverse, source), None, None
+
+
+def _permuted(state: Tensor, source: Tensor, inverse: Tensor) -> Tensor:
+    return _Permute.apply(state, source, inverse)  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)
@@ -412,7 +418,7 @@ class _General:
         if not gate.controls:
             stacked = torch.stack((new_upper, new_lower), dim=axis_of[gate.target])
             return stacked.reshape(2**self.n_qubits, *stacked.shape[len(shape) :])
-        batch = torch.broadcast_shapes(state.shape[1:], rest)
+        batch = np.broadcast_shapes(tuple(state.shape[1:]), tuple(rest))
         result = view.expand(*shape, *batch).clone()
         result[upper_where] = new_upper
         result[lower_where] = new_lower
