@@ -70,6 +70,10 @@ def _tag(name: str) -> str:
 for _name, _pattern, _first in _RESOLVERS:
     _Loader.add_implicit_resolver(_tag(_name), _pattern, _first)
     _Dumper.add_implicit_resolver(_tag(_name), _pattern, _first)
+# A list of scalars stands on one line, a section on several.
+_Dumper.add_representer(
+    list, lambda dumper, items: dumper.represent_sequence(_tag("seq"), items, flow_style=True)
+)
 # PyYAML's own constructor reads 010 as octal.
 _Loader.add_constructor(_tag("int"), lambda loader, node: int(cast(yaml.ScalarNode, node).value))
 
@@ -97,7 +101,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def to_yaml(mapping: Mapping[str, Any]) -> str:
     """``mapping`` as YAML text that `read_yaml` reads back to the same values, keys in the given order."""
-    return yaml.dump(dict(mapping), Dumper=_Dumper, sort_keys=False, default_flow_style=None)
+    return yaml.dump(dict(mapping), Dumper=_Dumper, sort_keys=False, default_flow_style=False)
 
 
 def override(mapping: Mapping[str, Any], assignment: str) -> dict[str, Any]:
