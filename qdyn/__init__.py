@@ -26,16 +26,27 @@ if TYPE_CHECKING:
     from qdyn.evaluation.evaluate import evaluate as evaluate
     from qdyn.models.qsa import QSAPredictor as QSAPredictor
     from qdyn.quantum.hamiltonians import TransverseFieldIsing as TransverseFieldIsing
+    from qdyn.quantum.lattices import chain_bonds as chain_bonds
+    from qdyn.quantum.lattices import ladder_bonds as ladder_bonds
+    from qdyn.quantum.lattices import square_bonds as square_bonds
+    from qdyn.quantum.pauli_sum import PauliSum as PauliSum
+    from qdyn.quantum.spin_models import XXZ as XXZ
+    from qdyn.quantum.spin_models import LongRangeIsing as LongRangeIsing
+    from qdyn.quantum.spin_models import MixedFieldIsing as MixedFieldIsing
     from qdyn.quantum.states import basis_state as basis_state
     from qdyn.quantum.states import fidelity as fidelity
     from qdyn.quantum.states import haar_random_states as haar_random_states
     from qdyn.quantum.states import product_state as product_state
+    from qdyn.quantum.states import random_product_states as random_product_states
     from qdyn.training.run import Run as Run
     from qdyn.training.run import load_run as load_run
     from qdyn.training.train import train as train
 
 _HOME_OF = {
     "Batch": "qdyn.data.sequences",
+    "LongRangeIsing": "qdyn.quantum.spin_models",
+    "MixedFieldIsing": "qdyn.quantum.spin_models",
+    "PauliSum": "qdyn.quantum.pauli_sum",
     "QSAObservables": "qdyn.attention.observables",
     "QSAPredictor": "qdyn.models.qsa",
     "QdynError": "qdyn.errors",
@@ -43,15 +54,20 @@ _HOME_OF = {
     "SequenceDataset": "qdyn.data.sequences",
     "Trajectory": "qdyn.dynamics.trajectory",
     "TransverseFieldIsing": "qdyn.quantum.hamiltonians",
+    "XXZ": "qdyn.quantum.spin_models",
     "basis_state": "qdyn.quantum.states",
+    "chain_bonds": "qdyn.quantum.lattices",
     "evaluate": "qdyn.evaluation.evaluate",
     "evolve": "qdyn.dynamics.evolve",
     "fidelity": "qdyn.quantum.states",
     "haar_random_states": "qdyn.quantum.states",
+    "ladder_bonds": "qdyn.quantum.lattices",
     "load_dataset": "qdyn.data.load",
     "load_run": "qdyn.training.run",
     "product_state": "qdyn.quantum.states",
     "qsa_observables": "qdyn.attention.observables",
+    "random_product_states": "qdyn.quantum.states",
+    "square_bonds": "qdyn.quantum.lattices",
     "train": "qdyn.training.train",
 }
 

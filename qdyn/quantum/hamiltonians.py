@@ -19,18 +19,18 @@ from torch import Tensor
 
 from qdyn.checks import check_finite, check_integer
 from qdyn.errors import ArgumentError
-from qdyn.quantum.pauli import PauliTerms
+from qdyn.quantum.lattices import Bonds, chain_bonds, check_bonds
+from qdyn.quantum.pauli import PauliTerms, Word
 
 Couplings = float | int | Sequence[float] | Sequence[Sequence[float]] | NDArray[Any] | Tensor
 """A number; (batch,): one value a trajectory; (1, bonds or sites): disorder; (batch, bonds or sites):
 disorder drawn for each trajectory."""
 
-Bonds = Sequence[tuple[int, int]]
-"""Pairs of sites that interact."""
-
 # Metadata of the dataclass fields that are couplings: what their second axis runs over.
 PER_BOND = {"along": "bond"}
 PER_SITE = {"along": "site"}
+PER_TERM = {"along": "term"}
+PER_TRAJECTORY = {"along": ""}
 
 Model = TypeVar("Model", bound="Hamiltonian")
 
@@ -38,8 +38,8 @@ Model = TypeVar("Model", bound="Hamiltonian")
 class Hamiltonian(ABC):
     """A static Hamiltonian on qubits, or a batch of them that differ in their couplings.
 
-    Subclasses are frozen dataclasses whose couplings are the fields with the metadata PER_BOND or PER_SITE.
-    They say what they are in `pauli_terms`; everything else follows from that.
+    Subclasses are frozen dataclasses whose couplings are the fields with the metadata PER_BOND, PER_SITE,
+    .... They say what they are in `pauli_terms`; everything else follows from that.
     """
 
     n_sites: int
@@ -135,7 +135,7 @@ class Hamiltonian(ABC):
         shown = []
         for entry in fields(self):  # type: ignore[arg-type]
             value = getattr(self, entry.name)
-            if entry.repr and not (entry.name == "bonds" and value is None):
+            if not (entry.name == "bonds" and value is None):
                 shown.append(f"{entry.name}={_short(value)}")
         return f"{type(self).__name__}({', '.join(shown)})"
 
@@ -147,7 +147,9 @@ class Hamiltonian(ABC):
         batch: tuple[str, int] | None = None
         for entry in self._coupling_fields():
             along = entry.metadata["along"]
-            value = _coupling(entry.name, getattr(self, entry.name), along=along, length=lengths[along])
+            value = _coupling(
+                entry.name, getattr(self, entry.name), along=along, length=lengths.get(along, 0)
+            )
             object.__setattr__(self, entry.name, value)
             if isinstance(value, Tensor) and _is_batched(value):
                 if batch is not None and batch[1] != value.shape[0]:
@@ -178,17 +180,51 @@ class Hamiltonian(ABC):
             )
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class TransverseFieldIsing(Hamiltonian):
-    """The transverse-field Ising model on a chain.
+class LatticeHamiltonian(Hamiltonian):
+    """A Hamiltonian whose couplings sit on the bonds of a lattice: a chain, unless a bond list is given."""
 
-        H = -J sum_i Z_i Z_{i+1} - h sum_i X_i
+    periodic: bool
+    bonds: Bonds | None
+
+    @property
+    def bond_list(self) -> tuple[tuple[int, int], ...]:
+        """The pairs of sites that interact, in the order of couplings given bond by bond."""
+        if self.bonds is not None:
+            return tuple(self.bonds)
+        return chain_bonds(self.n_sites, periodic=self.periodic)
+
+    def __post_init__(self) -> None:
+        check_integer("n_sites", self.n_sites, minimum=1)
+        if self.bonds is not None:
+            if self.periodic:
+                raise ArgumentError("Argument `periodic` closes a chain, and cannot be used with `bonds`.")
+            object.__setattr__(self, "bonds", check_bonds(self.bonds, self.n_sites))
+        self._settle_couplings({"bond": len(self.bond_list), "site": self.n_sites})
+
+    def _on_bonds(self, letters: str, name: str) -> tuple[list[Word], Tensor]:
+        """The Pauli string ``letters`` on every bond, with the coupling ``name``."""
+        words: list[Word] = [((i, letters[0]), (j, letters[1])) for i, j in self.bond_list]
+        return words, self._spread(name, len(words))
+
+    def _on_sites(self, letter: str, name: str) -> tuple[list[Word], Tensor]:
+        """The Pauli matrix ``letter`` on every site, with the coupling ``name``."""
+        words: list[Word] = [((site, letter),) for site in range(self.n_sites)]
+        return words, self._spread(name, len(words))
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class TransverseFieldIsing(LatticeHamiltonian):
+    """The transverse-field Ising model on a chain, or on any lattice given by its bonds.
+
+        H = -J sum_<ij> Z_i Z_j - h sum_i X_i
 
     Args:
         n_sites: number of sites n, at least 1.
         coupling: J. A number, (batch,) values: one a trajectory, or disorder: (1, bonds), (batch, bonds).
         field: h. The same, with sites in place of bonds.
         periodic: closes the chain to a ring; needs at least 3 sites.
+        bonds: pairs of sites that interact, for another lattice than the chain; see `ladder_bonds` and
+            `square_bonds`.
 
     Raises:
         ArgumentError: an argument is out of range, not finite, or the batches differ in length.
@@ -208,47 +244,14 @@ class TransverseFieldIsing(Hamiltonian):
     coupling: Couplings = dataclasses.field(default=1.0, metadata=PER_BOND)
     field: Couplings = dataclasses.field(default=1.0, metadata=PER_SITE)
     periodic: bool = False
+    bonds: Bonds | None = None
 
-    formula: ClassVar[str] = "H = -coupling sum_i Z_i Z_(i+1) - field sum_i X_i"
-
-    def __post_init__(self) -> None:
-        check_integer("n_sites", self.n_sites, minimum=1)
-        self._settle_couplings({"bond": len(self.bond_list), "site": self.n_sites})
-
-    @property
-    def bond_list(self) -> tuple[tuple[int, int], ...]:
-        """The pairs of sites coupled by J, in the order of per-bond couplings."""
-        return chain_bonds(self.n_sites, periodic=self.periodic)
+    formula: ClassVar[str] = "H = -coupling sum_<ij> Z_i Z_j - field sum_i X_i"
 
     def pauli_terms(self) -> PauliTerms:
         """-J on every ZZ bond and -h on every X."""
-        bonds = [((i, "Z"), (j, "Z")) for i, j in self.bond_list]
-        sites = [((i, "X"),) for i in range(self.n_sites)]
-        couplings, fields_ = self._spread("coupling", len(bonds)), self._spread("field", len(sites))
-        return PauliTerms.of(self.n_sites, [(bonds, -couplings), (sites, -fields_)])
-
-
-def chain_bonds(n_sites: int, *, periodic: bool = False) -> tuple[tuple[int, int], ...]:
-    """Nearest neighbours of a chain: (0, 1), (1, 2), ... and, on a ring, (n-1, 0).
-
-    Args:
-        n_sites: number of sites, at least 1; at least 3 on a ring.
-        periodic: closes the chain to a ring.
-
-    Raises:
-        ArgumentError: a ring of fewer than 3 sites, on which a bond would count twice.
-
-    Example:
-        >>> chain_bonds(3, periodic=True)
-        ((0, 1), (1, 2), (2, 0))
-    """
-    check_integer("n_sites", n_sites, minimum=1)
-    if periodic and n_sites < 3:
-        raise ArgumentError(
-            f"Argument `periodic` needs at least 3 sites for a ring, but n_sites is {n_sites}."
-        )
-    bonds = [(site, site + 1) for site in range(n_sites - 1)]
-    return (*bonds, (n_sites - 1, 0)) if periodic else tuple(bonds)
+        groups = [self._on_bonds("ZZ", "coupling"), self._on_sites("X", "field")]
+        return PauliTerms.of(self.n_sites, [(words, -values) for words, values in groups])
 
 
 def _is_batched(value: Tensor) -> bool:
@@ -263,6 +266,10 @@ def _coupling(name: str, value: Couplings, *, along: str, length: int) -> float 
     check_finite(name, tensor)
     if tensor.ndim == 0:
         return float(tensor)
+    if not along and (tensor.ndim > 1 or 0 in tensor.shape):
+        raise ArgumentError(
+            f"Argument `{name}` must be a number or have shape (batch,), but has shape {tuple(tensor.shape)}."
+        )
     if tensor.ndim > 2 or 0 in tensor.shape[:1] or (tensor.ndim == 2 and tensor.shape[1] != length):
         raise ArgumentError(
             f"Argument `{name}` must be a number, or have shape (batch,), (1, {length}) or (batch, {length}) "
@@ -278,4 +285,4 @@ def _short(value: Any) -> str:
             return f"<{tuple(value.shape)} values>"
         low, high = float(value.min()), float(value.max())
         return f"<{tuple(value.shape)} values in [{low:.4g}, {high:.4g}]>"
-    return repr(value)
+    return f"<{len(value)} pairs>" if isinstance(value, tuple) and len(value) > 8 else repr(value)

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from qdyn.errors import ArgumentError, MemoryLimitError
-from qdyn.quantum.hamiltonians import TransverseFieldIsing, chain_bonds
+from qdyn.quantum.hamiltonians import TransverseFieldIsing
+from qdyn.quantum.lattices import chain_bonds
 from qdyn.quantum.states import haar_random_states
 
 PAULI = {
