@@ -174,8 +174,9 @@ def prefix_norms(x: Tensor, kernel: SeriesKernel, *, mask: Tensor | None = None)
 
     Example: equal states add up.
         >>> from qdyn.attention.kernels import make_kernel
-        >>> prefix_norms(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]), make_kernel("monomial",
-        degree=1)) tensor([1.0000, 2.0000, 2.2361])
+        >>> x = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        >>> prefix_norms(x, make_kernel("monomial", degree=1))
+        tensor([1.0000, 2.0000, 2.2361])
     """
     gram = x.conj() @ x.mT
     integrand = gram * kernel(gram)
