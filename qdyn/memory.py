@@ -90,7 +90,10 @@ def _limit_of_user() -> int | None:
         return None
     suffix = text[-1] if text[-1] in _UNITS else ""
     try:
-        return int(float(text.removesuffix(suffix)) * _UNITS[suffix])
+        size = float(text.removesuffix(suffix)) * _UNITS[suffix]
+        if not 0 <= size < 2**63:
+            raise ValueError(text)
+        return int(size)
     except ValueError:
         raise ArgumentError(
             f"The environment variable QDYN_MEMORY_LIMIT must be a size such as 500M or 2G, but is {text!r}."
