@@ -1,10 +1,11 @@
 """qdyn: model quantum dynamics with sequence models.
 
-One path: a spin-chain Hamiltonian gives trajectories, trajectories give a sequence dataset, a predictor built from
-(quantum) attention forecasts the next state, and the forecast is judged by its fidelity beside baselines that need
-no training.
+One path: a spin-chain Hamiltonian gives trajectories, trajectories give a sequence dataset, a predictor built
+from (quantum) attention forecasts the next state, and the forecast is judged by its fidelity beside baselines
+that need no training.
 
-The public names below are resolved on first use, so that ``import qdyn`` costs little more than ``import torch``.
+The public names below are resolved on first use, so that ``import qdyn`` costs little more than
+``import torch``.
 """
 
 from __future__ import annotations

@@ -22,7 +22,8 @@ def check_choice(name: str, value: str, valid: Iterable[str]) -> None:
     """
     options = list(valid)
     if value not in options:
-        raise ArgumentError(f"Argument `{name}` is {value!r}, which is unknown: {nearest(str(value), options)}")
+        suggestion = nearest(str(value), options)
+        raise ArgumentError(f"Argument `{name}` is {value!r}, which is unknown: {suggestion}")
 
 
 def check_integer(name: str, value: Any, *, minimum: int, maximum: int | None = None) -> int:
@@ -41,7 +42,8 @@ def check_finite(name: str, tensor: Tensor) -> None:
         flat = int((~finite).reshape(-1).to(torch.uint8).argmax())
         index = [int(i) for i in torch.unravel_index(torch.tensor(flat), tensor.shape)] if tensor.ndim else []
         where = f"{name}{index}" if index else name
-        raise ArgumentError(f"Argument `{name}` must be finite, but {where} is {tensor.reshape(-1)[flat].item()}.")
+        found = tensor.reshape(-1)[flat].item()
+        raise ArgumentError(f"Argument `{name}` must be finite, but {where} is {found}.")
 
 
 def check_normalised(name: str, states: Tensor, *, tolerance: float | None = None) -> None:
@@ -72,7 +74,9 @@ def qubits_of_dimension(name: str, dimension: int) -> int:
     """
     n_qubits = dimension.bit_length() - 1
     if dimension < 2 or 1 << n_qubits != dimension:
-        raise ArgumentError(f"Argument `{name}` must have a last axis of length 2**n, n >= 1, but it has {dimension}.")
+        raise ArgumentError(
+            f"Argument `{name}` must have a last axis of length 2**n, n >= 1, but has {dimension}."
+        )
     return n_qubits
 
 

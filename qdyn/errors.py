@@ -46,7 +46,8 @@ class MissingExtraError(QdynError, ImportError):
 
     def __init__(self, feature: str, *, package: str, extra: str) -> None:
         super().__init__(
-            f"{feature} needs the package {package}, which is not installed: pip install 'qdyn-toolkit[{extra}]'."
+            f"{feature} needs the package {package}, which is not installed: "
+            f"pip install 'qdyn-toolkit[{extra}]'."
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,7 +41,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write ``content`` as indented JSON to ``path`` in one step; NaN becomes null so that every reader can parse it."""
+    """Write ``content`` as indented JSON to ``path`` in one step; NaN becomes null, for every reader."""
     write_text(path, json.dumps(_nan_to_null(content), indent=2, allow_nan=False) + "\n")
 
 
@@ -65,7 +66,7 @@ def _nan_to_null(content: Any) -> Any:
         return {str(key): _nan_to_null(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return [_nan_to_null(value) for value in content]
-    if isinstance(content, float) and (content != content or content in (float("inf"), float("-inf"))):
+    if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
 

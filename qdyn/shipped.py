@@ -1,4 +1,4 @@
-"""Where the recipes and presets that ship with qdyn are found: inside the wheel, or at the root of a checkout."""
+"""Where the recipes and presets that ship with qdyn are: inside the wheel, or at the root of a checkout."""
 
 from __future__ import annotations
 
