@@ -52,6 +52,16 @@ class Trajectory:
         quantities: label, unit and axes of each expectation value.
         parameter_axes: "bond" or "site" for each parameter.
         details: numbers that the method reports, such as the error that it expects.
+
+    Example:
+        >>> from qdyn import TransverseFieldIsing, evolve, haar_random_states
+        >>> psi0 = haar_random_states(n_qubits=3, batch=2, seed=0)
+        >>> evolve(TransverseFieldIsing(n_sites=3), psi0, [0.0, 0.5, 1.0], observables="energy")
+        Trajectory: 2 trajectories, 3 times, 3 sites, method 'exact'
+          hamiltonian   TransverseFieldIsing(n_sites=3, coupling=1.0, field=1.0, periodic=False)
+          times         0 to 1 in 1/J
+          states        (2, 3, 8) complex128
+          expectation   energy (2, 3) in J
     """
 
     states: Tensor | None
