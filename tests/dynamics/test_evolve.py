@@ -111,12 +111,12 @@ def test_the_same_input_gives_the_same_bits(shared: bool) -> None:
     n_sites = 6
     model = TransverseFieldIsing(n_sites, field=0.7 if shared else np.linspace(0.3, 2, 5))
     psi0 = haar_random_states(n_qubits=n_sites, batch=5, seed=3)
-    first = evolve(model, psi0, np.arange(9) * 0.35, observables="energy")
+    first = evolve(model, psi0, np.arange(9) * 0.35, observables="energy", method="exact")
     for clutter in range(1, 8):
         kept = [torch.empty(8 * clutter + 3) for _ in range(5)]
         shifted = torch.empty(psi0.numel() + clutter, dtype=psi0.dtype)[clutter:].reshape(psi0.shape)
         shifted.copy_(psi0)
-        again = evolve(model, shifted, np.arange(9) * 0.35, observables="energy")
+        again = evolve(model, shifted, np.arange(9) * 0.35, observables="energy", method="exact")
         assert torch.equal(again.states, first.states)
         assert torch.equal(again.expectations["energy"], first.expectations["energy"])
         del kept
@@ -246,9 +246,10 @@ def test_what_cannot_fit_is_refused_before_allocation(monkeypatch: pytest.Monkey
     model, psi0 = TransverseFieldIsing(8), haar_random_states(n_qubits=8, batch=2, seed=0)
     monkeypatch.setenv("QDYN_MEMORY_LIMIT", "500M")
     with pytest.raises(MemoryLimitError, match="Keep fewer states") as caught:
-        evolve(model, psi0, np.arange(1_000_000))
+        evolve(model, psi0, np.arange(1_000_000), method="exact")
     assert "2 x 8 sites to 1000000 times needs about 7.6 GiB" in str(caught.value)
-    assert evolve(model, psi0, np.arange(10.0), store="none", observables="energy").expectations
+    kept = evolve(model, psi0, np.arange(10.0), store="none", observables="energy", method="exact")
+    assert kept.expectations
     monkeypatch.setenv("QDYN_MEMORY_LIMIT", "plenty")
     with pytest.raises(ArgumentError, match="QDYN_MEMORY_LIMIT must be a size"):
         evolve(model, psi0, [0.0, 1.0])

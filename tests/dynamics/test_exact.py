@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdyn.dynamics import recorder
-from qdyn.dynamics.evolve import evolve
+from qdyn.dynamics.evolve import evolve as evolve_by_any_method
 from qdyn.quantum.hamiltonians import TransverseFieldIsing
 from qdyn.quantum.states import (
     basis_state,
@@ -23,6 +24,7 @@ from qdyn.quantum.states import (
 )
 
 TIMES = np.linspace(0, 6, 25)
+evolve = partial(evolve_by_any_method, method="exact")
 
 
 def test_rabi_oscillation() -> None:
