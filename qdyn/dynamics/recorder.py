@@ -58,6 +58,15 @@ class Recorder:
             self.states[members, window] = states.to(self.states.dtype)
         if self.final_states is not None and window.stop == self._problem.n_times:
             self.final_states[members] = states[:, -1].to(self.final_states.dtype)
+        self._measure(members, window, states)
+
+    def measure_stored(self) -> None:
+        """Measure states that a method wrote into ``states`` itself, block by block."""
+        assert self.states is not None
+        for members, window in self.blocks():
+            self._measure(members, window, self.states[members, window])
+
+    def _measure(self, members: slice, window: slice, states: Tensor) -> None:
         for observable in self._problem.observables:
             values = observable.for_members(members).expectation(states)
             self.put_values(observable, members, window, values)
