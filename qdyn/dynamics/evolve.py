@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qdyn.checks import check_choice, check_finite, check_normalised, check_positive
+from qdyn.dynamics.chebyshev import estimate_chebyshev, evolve_chebyshev
 from qdyn.dynamics.exact import estimate_exact, evolve_exactly
 from qdyn.dynamics.methods import METHODS, Problem, Store, choose_method, register_method
 from qdyn.dynamics.recorder import Recorder
@@ -219,4 +220,10 @@ register_method(
     evolve_exactly,
     description="exact diagonalisation of the dense Hamiltonian",
     estimate=estimate_exact,
+)
+register_method(
+    "chebyshev",
+    evolve_chebyshev,
+    description="Chebyshev expansion with a Hamiltonian that is never a matrix",
+    estimate=estimate_chebyshev,
 )
