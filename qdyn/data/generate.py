@@ -43,7 +43,7 @@ from qdyn.files import make_folder, write_json
 from qdyn.hdf5 import SCHEMA_VERSION, open_file, read_array, verify_content
 from qdyn.memory import check_memory, readable_size
 
-_PLAN = "generating.json"
+PLAN = "generating.json"
 _SHARD_BYTES = 256 << 20
 _MOST_SHARDS = 256
 _WATCH_SECONDS = 0.5
@@ -138,11 +138,11 @@ def generate_into(
     _check_room(
         folder, recipe, layout, source, left=left, workers=min(workers, len(missing)), progress=progress
     )
-    write_json(folder / _PLAN, plan.to_json())
+    write_json(folder / PLAN, plan.to_json())
     _make_shards(folder, plan, missing, workers=workers, progress=progress)
     manifest = _manifest(folder, plan, layout, size=size, workers=workers, seconds=time.monotonic() - began)
     write_json(folder / MANIFEST, asdict(manifest))
-    (folder / _PLAN).unlink()
+    (folder / PLAN).unlink()
 
 
 def make_shard(folder: Path, plan: Plan, number: int, told: Callable[[int], object] | None = None) -> int:
@@ -266,7 +266,7 @@ def _is_finished(folder: Path, recipe: Recipe) -> bool:
 
 def _plan(folder: Path, recipe: Recipe, shard_size: int | None, default: int) -> Plan:
     """The plan of the unfinished work in ``folder``, or a new one for an empty folder."""
-    path = folder / _PLAN
+    path = folder / PLAN
     if not path.is_file():
         others = sorted(entry.name for entry in folder.iterdir() if not _is_part(entry.name))
         if others:

@@ -19,6 +19,7 @@ from qdyn.data.source import Precision, Source, generator_of
 from qdyn.errors import ConfigError
 
 _TRIES = 10_000
+_PASSES = 100_000
 
 
 @dataclass(frozen=True)
@@ -177,8 +178,9 @@ class Grammar(Source):
         size = self.n_steps
         word = (np.eye(1, size, 1)[0], np.zeros(size))
         found = {phrase: (np.zeros(size), np.zeros(size)) for phrase in self.rules}
-        # The depth of a derivation that fits is bounded, unless phrases expand to single phrases in a circle.
-        for _ in range(size * len(self.rules) + 1):
+        # The depth of a derivation that fits is bounded, unless phrases expand to single phrases in a circle:
+        # then the passes converge like a geometric series.
+        for _ in range(_PASSES):
             updated = {}
             for phrase, (expansions, ends) in self._choices.items():
                 total, surprise = np.zeros(size), np.zeros(size)

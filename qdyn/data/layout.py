@@ -228,4 +228,5 @@ def _declare(
         dtype=layout.dtype,
         unit=layout.all_units[layout.name],
         description=f"{layout.kind.replace('_', ' ')} sequences",
+        attributes={"phase_convention": "raw"} if layout.kind == "quantum_state" else None,
     )

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-from qdyn.data.generate import generate_into
+from qdyn.data.generate import PLAN, generate_into
 from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.store import MANIFEST, open_dataset
@@ -44,10 +44,15 @@ def load_dataset(
         >>> load_dataset("tfim-4q", progress=False)
         SequenceDataset('tfim-4q': 448 of 32 steps, quantum_state of dimension 16, first_real phases)
     """
-    path = _stored(Path(name_or_path))
-    if path is None:
+    stored = _stored(Path(name_or_path))
+    if stored is not None:
+        dataset = open_dataset(stored, verify=verify)
+    else:
         path = _generated(_recipe(name_or_path), progress=progress)
-    dataset = open_dataset(path, verify=verify)
+        try:
+            dataset = open_dataset(path, verify=verify)
+        except DatasetError as problem:
+            raise DatasetError(f"{problem} Delete {path} to have it made again.") from problem
     return dataset if phase_convention is None else dataset.with_phase_convention(phase_convention)
 
 
@@ -72,6 +77,8 @@ def _stored(path: Path) -> Path | None:
 
 def _recipe(name_or_path: str | Path) -> Recipe:
     path = Path(name_or_path)
+    if (path / PLAN).is_file():
+        raise DatasetError(f"{path} has not been finished: generate it again to go on.")
     if path.is_dir() and not (path / "recipe.yaml").is_file():
         try:
             return read_recipe(name_or_path)

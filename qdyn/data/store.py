@@ -169,7 +169,7 @@ def save_dataset(dataset: SequenceDataset, path: str | Path) -> None:
 
 def file_attributes(name: str, phase_convention: str | None, recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The attributes that a file of sequences carries beside its layout."""
-    phases = {} if phase_convention is None else {"phase_convention": phase_convention}
+    phases = {} if phase_convention is None else {"default_phase_convention": phase_convention}
     return {"name": name, "recipe": json.dumps(recipe), **phases}
 
 
@@ -214,7 +214,7 @@ class FileBacking(Backing):
             kind=first.layout.kind,
             dimension=first.layout.dimension,
             vocabulary=first.layout.vocabulary,
-            phase_convention=first.attributes.get("phase_convention"),
+            phase_convention=first.attributes.get("default_phase_convention"),
             units=first.layout.all_units,
             time_step=time_step(self.times),
             recipe=json.loads(first.attributes.get("recipe", "{}")),

@@ -11,8 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qdyn.checks import check_choice
 from qdyn.data.layout import Block, Layout
 from qdyn.data.source import Precision, Source, generator_of
+from qdyn.dynamics.evolve import METHODS, evolve
 from qdyn.errors import ConfigError, QdynError, nearest
 from qdyn.quantum.hamiltonians import Hamiltonian, TransverseFieldIsing
 from qdyn.quantum.states import haar_random_states, product_state, random_product_states
@@ -59,6 +61,7 @@ class Trajectories(Source):
         try:
             self._hamiltonian({name: np.array([low]) for name, (low, _) in self._drawn.items()})
             self._initial_states(0, 0, 1)
+            check_choice("method", self.method, ["auto", *METHODS])
         except QdynError as problem:
             raise ConfigError(str(problem)) from problem
 
@@ -87,8 +90,6 @@ class Trajectories(Source):
 
     def block(self, *, seed: int, first: int, count: int, precision: Precision) -> Block:
         """See `Source.block`."""
-        from qdyn.dynamics.evolve import evolve
-
         drawn = {name: np.empty(count) for name in self._drawn}
         for index in range(count):
             random = generator_of(seed, first + index, 0)

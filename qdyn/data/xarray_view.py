@@ -79,7 +79,7 @@ def attributes(metadata: SequenceMetadata) -> dict[str, Any]:
     return {key: value for key, value in described.items() if value is not None}
 
 
-def split_labels(splits: Mapping[str, tuple[int, int]], sequences: NDArray[np.int64]) -> NDArray[np.str_]:
+def split_labels(splits: Mapping[str, tuple[int, int]], sequences: NDArray[np.int64]) -> NDArray[Any]:
     """The split of each sequence by name; "" where it belongs to none.
 
     >>> split_labels({"train": (0, 2), "test": (2, 3)}, np.arange(4))
