@@ -1,0 +1,1 @@
+"""The commands of the command line, one a file: what it offers (`parser`) and what it does (`run`)."""

@@ -1,0 +1,68 @@
+"""`qdyn generate`: a dataset from a recipe."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qdyn.commands.parsing import CommandParser, integer
+
+SUMMARY = "Generate a dataset from a recipe"
+INTERRUPTED = "Interrupted: the same command goes on after the last finished shard."
+
+_DETAILS = """
+Writes HDF5 shards and a manifest with checksums. Killed at any moment, the same
+command goes on after the last finished shard. Neither the number of workers nor
+the size of a shard changes a bit of the data. `qdyn datasets` lists the recipes.
+"""
+
+
+def parser() -> CommandParser:
+    """What the command understands."""
+    made = CommandParser(
+        name="generate",
+        summary=f"{SUMMARY}.\n{_DETAILS}",
+        example="qdyn generate tfim-4q\nqdyn generate tfim-4q --size 100000 --workers 8 --out data/large",
+    )
+    made.add_argument("recipe", metavar="RECIPE", help="a shipped recipe's name, or the path of a YAML file")
+    made.add_argument("--out", metavar="DIR", help="the dataset's folder (default: data/NAME)")
+    made.add_argument(
+        "--size", metavar="N", type=integer(minimum=1), help="sequences in all, split as in the recipe"
+    )
+    made.add_argument(
+        "--workers",
+        metavar="N",
+        type=integer(minimum=1),
+        default=1,
+        help="processes to share the work (default: 1)",
+    )
+    made.add_argument(
+        "--shard-size",
+        metavar="N",
+        type=integer(minimum=1),
+        help="sequences in a file (default: about 256 MiB)",
+    )
+    return made
+
+
+def run(options: Any) -> int:
+    """Do it."""
+    from qdyn.config import read_yaml
+    from qdyn.shipped import find_yaml
+
+    read_yaml(
+        find_yaml("datasets", options.recipe)
+    )  # a wrong name or a broken file is told before torch loads
+    from qdyn.data.generate import generate
+    from qdyn.data.load import load_dataset
+    from qdyn.data.recipes import read_recipe
+
+    recipe = read_recipe(options.recipe)
+    folder = generate(
+        recipe,
+        options.out or f"data/{recipe.name}",
+        size=options.size,
+        workers=options.workers,
+        shard_size=options.shard_size,
+    )
+    print(f"{folder}: {load_dataset(folder)!r}")
+    return 0
