@@ -108,7 +108,7 @@ def test_every_room_has_its_place() -> None:
 
 
 def test_rooms_import_downwards_only() -> None:
-    """Also in functions and for types: a lazy import upwards is an order that nobody can read off the files."""
+    """Also in functions and for types: an order with exceptions cannot be read off the files."""
     upwards = [
         str(one)
         for one in IMPORTS
