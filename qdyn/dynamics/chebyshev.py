@@ -27,6 +27,7 @@ from qdyn.dynamics.chebyshev_plan import Plan, PlanArguments, make_plan
 from qdyn.dynamics.methods import Estimate, Problem
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.spectral_bounds import spectral_bounds
+from qdyn.memory import empty_tensor
 from qdyn.quantum.pauli import PauliTerms
 
 # Truncation error of the series; what the caller accepts is compared with it and with rounding beforehand.
@@ -165,17 +166,15 @@ class _Workspace:
 
         size = 2 << operator.n_sites
         self.pitch = size + 128 // np.dtype(operator.dtype).itemsize * 3
-        self.rows = _aligned(ROWS * self.pitch, operator.dtype)
-        self.diagonal = _aligned(size // 2, operator.dtype)
+        self.rows = _zeros(ROWS * self.pitch, operator.dtype)
+        self.diagonal = _zeros(size // 2, operator.dtype)
         self.phases = np.zeros((n_entries, 2), dtype=operator.dtype)
         self.factors = np.zeros(max(1, 2 * len(operator.slots)) * 16, dtype=operator.dtype)
 
 
-def _aligned(length: int, dtype: Any) -> NDArray[Any]:
-    n_bytes = length * np.dtype(dtype).itemsize
-    memory = np.zeros(n_bytes + 64, dtype=np.uint8)
-    offset = -memory.ctypes.data % 64
-    return memory[offset : offset + n_bytes].view(dtype)
+def _zeros(length: int, dtype: Any) -> NDArray[Any]:
+    real = torch.float32 if dtype is np.float32 else torch.float64
+    return empty_tensor(length, dtype=real).zero_().numpy()
 
 
 def _real_rows(states: Tensor) -> NDArray[Any]:
@@ -249,7 +248,7 @@ def _run_bounded(
         start[:, : problem.dimension] = problem.initial_states[part]
         for index in zero:
             _put(recorder, part, int(index), start[:, None, : problem.dimension])
-        states = torch.empty(len(part), _STATES_A_WINDOW + 1, dimension, dtype=complex_type)
+        states = empty_tensor(len(part), _STATES_A_WINDOW + 1, dimension, dtype=complex_type)
         here = start
         for window in range(plan.n_windows):
             if plan.sources[window] < 0:

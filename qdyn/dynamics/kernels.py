@@ -30,6 +30,7 @@ SMALLEST_CHAIN = 6
 _BLOCK_BYTES = 512
 _STRIP_BYTES = 128
 _VECTOR_BYTES = 64
+_CHUNK_BYTES = 4096
 
 
 class Lanes(types.Type):
@@ -322,61 +323,77 @@ def _tabulate_masks(slot_of, lane_signs, coefficients, width, factors):
 @njit(nogil=True, cache=True)
 @no_type_check
 def _combine(
-    rows, pitch, oldest, weights, entries, after, before, phases, out, size, n_entries, n_unfinished, first
+    rows, pitch, oldest, weights, entries, after, before, phases, out, size, n_active, n_unfinished, first
 ):
-    """Add one group of vectors to the states of a window.
+    """Add one group of vectors to the states of a window, from entry n_unfinished on for the last time.
 
-    Entry e is a pair of times the same way after and before the centre. With E and O the sums over the even
-    and odd vectors of the group, weighted, its states grow by E - i O and E + i O. From entry n_unfinished
-    on this is the last group, and the states get their phase.
+    Chunk by chunk, so that the vectors are read from the nearest cache and the states in long runs.
     """
-    width = _strip_width(rows)
+    chunk = min(size, _CHUNK_BYTES // rows.itemsize)
+    for start in range(0, size, chunk):
+        for entry in range(entries, entries + n_active):
+            place_after = after[entry] * size + start if after[entry] >= 0 else -1
+            place_before = before[entry] * size + start if before[entry] >= 0 else -1
+            _add_group(
+                rows, pitch, oldest, start, chunk, weights[entry], out, place_after, place_before, first
+            )
+            if entry >= entries + n_unfinished:
+                _turn(out, place_after, chunk, phases[entry, 0], phases[entry, 1])
+                _turn(out, place_before, chunk, phases[entry, 0], -phases[entry, 1])
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def _add_group(rows, pitch, oldest, start, chunk, weight, out, place_after, place_before, first):
+    """Two states the same time after and before the centre grow by E - i O and E + i O.
+
+    E and O are the weighted sums over the even and the odd vectors of the group.
+    """
     one = rows.dtype.type(1.0)
     sign, opposite = _alternate_strip(one), _alternate_strip(-one)
-    place_0, place_1 = pitch * (oldest % ROWS), pitch * ((oldest + 1) % ROWS)
-    place_2, place_3 = pitch * ((oldest + 2) % ROWS), pitch * ((oldest + 3) % ROWS)
-    place_4, place_5 = pitch * ((oldest + 4) % ROWS), pitch * ((oldest + 5) % ROWS)
-    place_6, place_7 = pitch * ((oldest + 6) % ROWS), pitch * ((oldest + 7) % ROWS)
-    place_8, place_9 = pitch * ((oldest + 8) % ROWS), pitch * ((oldest + 9) % ROWS)
-    for start in range(0, size, width):
-        vector_0, vector_1 = _load_strip(rows, place_0 + start), _load_strip(rows, place_1 + start)
-        vector_2, vector_3 = _load_strip(rows, place_2 + start), _load_strip(rows, place_3 + start)
-        vector_4, vector_5 = _load_strip(rows, place_4 + start), _load_strip(rows, place_5 + start)
-        vector_6, vector_7 = _load_strip(rows, place_6 + start), _load_strip(rows, place_7 + start)
-        vector_8, vector_9 = _load_strip(rows, place_8 + start), _load_strip(rows, place_9 + start)
-        for entry in range(n_entries):
-            weight = weights[entries + entry]
-            even = _multiply(_splat_strip(weight[oldest]), vector_0)
-            odd = _multiply(_splat_strip(weight[oldest + 1]), vector_1)
-            even = _multiply_add(_splat_strip(weight[oldest + 2]), vector_2, even)
-            odd = _multiply_add(_splat_strip(weight[oldest + 3]), vector_3, odd)
-            even = _multiply_add(_splat_strip(weight[oldest + 4]), vector_4, even)
-            odd = _multiply_add(_splat_strip(weight[oldest + 5]), vector_5, odd)
-            even = _multiply_add(_splat_strip(weight[oldest + 6]), vector_6, even)
-            odd = _multiply_add(_splat_strip(weight[oldest + 7]), vector_7, odd)
-            even = _multiply_add(_splat_strip(weight[oldest + 8]), vector_8, even)
-            odd = _multiply_add(_splat_strip(weight[oldest + 9]), vector_9, odd)
-            odd = _flip(odd, 1)
-            if after[entries + entry] >= 0:
-                place = after[entries + entry] * size + start
-                state = _multiply_add(sign, odd, even)
-                if not first:
-                    state = _add(state, _load_strip(out, place))
-                if entry >= n_unfinished:
-                    cosine, sine = phases[entries + entry, 0], phases[entries + entry, 1]
-                    turned = _multiply(_alternate_strip(sine), _flip(state, 1))
-                    state = _multiply_add(_splat_strip(cosine), state, turned)
-                _store(out, place, state)
-            if before[entries + entry] >= 0:
-                place = before[entries + entry] * size + start
-                state = _multiply_add(opposite, odd, even)
-                if not first:
-                    state = _add(state, _load_strip(out, place))
-                if entry >= n_unfinished:
-                    cosine, sine = phases[entries + entry, 0], phases[entries + entry, 1]
-                    turned = _multiply(_alternate_strip(-sine), _flip(state, 1))
-                    state = _multiply_add(_splat_strip(cosine), state, turned)
-                _store(out, place, state)
+    weight_0, weight_1 = _splat_strip(weight[oldest]), _splat_strip(weight[oldest + 1])
+    weight_2, weight_3 = _splat_strip(weight[oldest + 2]), _splat_strip(weight[oldest + 3])
+    weight_4, weight_5 = _splat_strip(weight[oldest + 4]), _splat_strip(weight[oldest + 5])
+    weight_6, weight_7 = _splat_strip(weight[oldest + 6]), _splat_strip(weight[oldest + 7])
+    weight_8, weight_9 = _splat_strip(weight[oldest + 8]), _splat_strip(weight[oldest + 9])
+    place_0, place_1 = start + pitch * (oldest % ROWS), start + pitch * ((oldest + 1) % ROWS)
+    place_2, place_3 = start + pitch * ((oldest + 2) % ROWS), start + pitch * ((oldest + 3) % ROWS)
+    place_4, place_5 = start + pitch * ((oldest + 4) % ROWS), start + pitch * ((oldest + 5) % ROWS)
+    place_6, place_7 = start + pitch * ((oldest + 6) % ROWS), start + pitch * ((oldest + 7) % ROWS)
+    place_8, place_9 = start + pitch * ((oldest + 8) % ROWS), start + pitch * ((oldest + 9) % ROWS)
+    for place in range(0, chunk, _strip_width(rows)):
+        even = _multiply(weight_0, _load_strip(rows, place_0 + place))
+        odd = _multiply(weight_1, _load_strip(rows, place_1 + place))
+        even = _multiply_add(weight_2, _load_strip(rows, place_2 + place), even)
+        odd = _multiply_add(weight_3, _load_strip(rows, place_3 + place), odd)
+        even = _multiply_add(weight_4, _load_strip(rows, place_4 + place), even)
+        odd = _multiply_add(weight_5, _load_strip(rows, place_5 + place), odd)
+        even = _multiply_add(weight_6, _load_strip(rows, place_6 + place), even)
+        odd = _multiply_add(weight_7, _load_strip(rows, place_7 + place), odd)
+        even = _multiply_add(weight_8, _load_strip(rows, place_8 + place), even)
+        odd = _multiply_add(weight_9, _load_strip(rows, place_9 + place), odd)
+        odd = _flip(odd, 1)
+        if place_after >= 0:
+            state = _multiply_add(sign, odd, even)
+            if not first:
+                state = _add(state, _load_strip(out, place_after + place))
+            _store(out, place_after + place, state)
+        if place_before >= 0:
+            state = _multiply_add(opposite, odd, even)
+            if not first:
+                state = _add(state, _load_strip(out, place_before + place))
+            _store(out, place_before + place, state)
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def _turn(out, start, chunk, cosine, sine):
+    """Multiply by cosine - i sine."""
+    if start >= 0:
+        same, other = _splat_strip(cosine), _alternate_strip(sine)
+        for place in range(start, start + chunk, _strip_width(out)):
+            state = _load_strip(out, place)
+            _store(out, place, _multiply_add(same, state, _multiply(other, _flip(state, 1))))
 
 
 @njit(nogil=True, cache=True)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from qdyn.dynamics.methods import Problem
+from qdyn.memory import empty_tensor
 from qdyn.quantum.observables import Observable
 
 _BLOCK_BYTES = 32 * 2**20
@@ -83,4 +84,6 @@ class Recorder:
         )
 
     def _empty(self, *shape: int) -> Tensor:
+        if self._problem.device.type == "cpu":
+            return empty_tensor(*shape, dtype=self._problem.dtype)
         return torch.empty(shape, dtype=self._problem.dtype, device=self._problem.device)
