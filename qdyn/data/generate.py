@@ -241,10 +241,11 @@ def _one_thread() -> Iterator[None]:
 def _locked(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(f"Another process is generating into {folder}.") from None
         yield
-    except BlockingIOError:
-        raise OutputError(f"Another process is generating into {folder}.") from None
     finally:
         os.close(handle)
 
