@@ -1,0 +1,186 @@
+"""Who takes part: the models to be judged, and the predictors without gradient training beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from qdyn.data.sequences import SequenceDataset
+from qdyn.errors import ArgumentError, DatasetError
+from qdyn.evaluation.results import RAW_SUFFIX, Standing
+from qdyn.models.base import Predictor
+from qdyn.models.baselines import (
+    Baseline,
+    Bigram,
+    Chance,
+    ExactEvolution,
+    InContextDMD,
+    LeastSquares,
+    MeanHamiltonian,
+    Persistence,
+    Procrustes,
+    Unigram,
+)
+
+if TYPE_CHECKING:
+    from qdyn.training.run import Run
+
+# Diagonalising every trajectory's Hamiltonian takes minutes beyond this dimension.
+_LARGEST_EXACT_DIMENSION = 256
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Predictors that share a row of the table: one, or the seeds of one model.
+
+    Attributes:
+        key: Unique identifier.
+        label: What people read.
+        standing: See `qdyn.evaluation.results.Row`.
+        predictors: One for each seed, fitted.
+        phase_convention: Of the states that they see; None where the data are not quantum states.
+        parameters: Real numbers learnt.
+    """
+
+    key: str
+    label: str
+    standing: Standing
+    predictors: tuple[Predictor, ...]
+    phase_convention: str | None
+    parameters: int | None
+
+
+def of_run(run: Run) -> Contestant:
+    """The trained models of a run."""
+    return Contestant(
+        key=run.config.name,
+        label=run.models[0].label,
+        standing="trained",
+        predictors=tuple(run.models),
+        phase_convention=run.metadata.phase_convention,
+        parameters=run.record.parameters,
+    )
+
+
+def of_predictors(
+    predictors: Predictor | Sequence[Predictor] | Mapping[str, Predictor | Sequence[Predictor]],
+    dataset: SequenceDataset,
+) -> list[Contestant]:
+    """Contestants from predictors given by hand.
+
+    A sequence makes each predictor a row; a mapping names the rows, and several predictors under one name
+    count as seeds of one model.
+    """
+    if isinstance(predictors, Predictor):
+        predictors = [predictors]
+    named: Iterable[tuple[str | None, tuple[Predictor, ...]]]
+    if isinstance(predictors, Mapping):
+        named = [
+            (key, (one,) if isinstance(one, Predictor) else tuple(one)) for key, one in predictors.items()
+        ]
+    else:
+        named = [(None, (one,)) for one in predictors]
+    contestants: list[Contestant] = []
+    for key, group in named:
+        if not group or not all(isinstance(one, Predictor) for one in group):
+            raise ArgumentError(
+                f"Argument `predictors` must hold predictors, but {key or 'an entry'} is {group!r}."
+            )
+        first = group[0]
+        contestants.append(
+            Contestant(
+                key=_unique(key or first.name, contestants),
+                label=key or first.label,
+                standing=_standing(first),
+                predictors=group,
+                phase_convention=dataset.metadata.phase_convention,
+                parameters=_parameters(first),
+            )
+        )
+    if not contestants:
+        raise ArgumentError("Argument `predictors` must hold at least one predictor, but is empty.")
+    return contestants
+
+
+def baselines(dataset: SequenceDataset) -> tuple[list[Contestant], list[str]]:
+    """The baselines that suit a dataset, fitted to its training split.
+
+    Where the states are shown in first_real phases, the linear predictors stand there twice: once as the
+    models see the data, and once in raw phases, in which the dynamics is linear.
+
+    Returns:
+        The contestants, and a sentence for each baseline that had to be left out.
+    """
+    convention = dataset.metadata.phase_convention
+    left_out: list[str] = []
+    contestants = [_fitted(one, dataset) for one in _for_kind(dataset.metadata.kind)]
+    if dataset.metadata.kind == "quantum_state":
+        contestants += _hamiltonian_baselines(dataset, left_out)
+        if convention == "first_real":
+            raw = dataset.with_phase_convention("raw")
+            contestants += [_fitted(one, raw, suffix=" (raw)") for one in _linear()]
+    return contestants, left_out
+
+
+def _for_kind(kind: str) -> list[Baseline]:
+    if kind == "token":
+        return [Chance(), Unigram(), Bigram(), Persistence()]
+    if kind == "real":
+        return [Chance(), Persistence(), LeastSquares()]
+    return [Chance(), Persistence(), *_linear()]
+
+
+def _linear() -> list[Baseline]:
+    return [LeastSquares(), Procrustes(), InContextDMD(), InContextDMD(residual="procrustes")]
+
+
+def _hamiltonian_baselines(dataset: SequenceDataset, left_out: list[str]) -> list[Contestant]:
+    wanted: list[Baseline] = [MeanHamiltonian()]
+    if dataset.metadata.dimension <= _LARGEST_EXACT_DIMENSION:
+        wanted.append(ExactEvolution())
+    else:
+        left_out.append(f"Exact evolution is left out: the dimension exceeds {_LARGEST_EXACT_DIMENSION}.")
+    contestants = []
+    for one in wanted:
+        try:
+            contestants.append(_fitted(one, dataset))
+        except DatasetError as problem:
+            left_out.append(str(problem))
+    return contestants
+
+
+def _fitted(baseline: Baseline, dataset: SequenceDataset, *, suffix: str = "") -> Contestant:
+    baseline.fit(dataset)
+    return Contestant(
+        key=baseline.name + suffix,
+        label=baseline.label + (RAW_SUFFIX if suffix else ""),
+        standing=_standing(baseline),
+        predictors=(baseline,),
+        phase_convention=dataset.metadata.phase_convention,
+        parameters=baseline.n_parameters,
+    )
+
+
+def _standing(predictor: Predictor) -> Standing:
+    if isinstance(predictor, Baseline):
+        return "oracle" if predictor.training == "oracle" else "untrained"
+    return "trained" if _parameters(predictor) else "untrained"
+
+
+def _parameters(predictor: Predictor) -> int | None:
+    if isinstance(predictor, Baseline):
+        return predictor.n_parameters
+    if isinstance(predictor, nn.Module):
+        return sum(parameter.numel() for parameter in predictor.parameters())
+    return None
+
+
+def _unique(key: str, taken: Sequence[Contestant]) -> str:
+    keys = {one.key for one in taken}
+    candidate, number = key, 2
+    while candidate in keys:
+        candidate, number = f"{key}-{number}", number + 1
+    return candidate

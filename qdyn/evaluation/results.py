@@ -1,0 +1,221 @@
+"""What an evaluation found: estimates, rows of the table, curves; plain data that can be written as JSON."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qdyn.evaluation.metrics import Horizon
+
+Standing = Literal["trained", "untrained", "oracle"]
+
+#: What the label of a baseline ends with that sees raw phases while the models do not.
+RAW_SUFFIX = ", raw phases"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure of merit with both of its uncertainties.
+
+    Attributes:
+        mean: Over seeds and sequences.
+        std: Sample standard deviation over seeds of the mean over sequences; None for a single predictor.
+        standard_error: Of the mean over sequences, the seeds averaged first; None for a single sequence.
+    """
+
+    mean: float
+    std: float | None
+    standard_error: float | None
+
+    @classmethod
+    def of(cls, values: NDArray[np.floating]) -> Estimate:
+        """From one value for each seed and sequence, (seeds, sequences)."""
+        seeds, sequences = values.shape
+        return cls(
+            mean=float(values.mean()),
+            std=float(values.mean(axis=1).std(ddof=1)) if seeds > 1 else None,
+            standard_error=float(values.mean(axis=0).std(ddof=1)) / math.sqrt(sequences)
+            if sequences > 1
+            else None,
+        )
+
+    def __str__(self) -> str:
+        """``0.209 ± 0.003`` with the spread over seeds, else ``0.189(13)`` with the standard error."""
+        if self.std is not None:
+            return f"{self.mean:.3f} ± {self.std:.3f}"
+        return with_error(self.mean, self.standard_error)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One predictor's line in the table.
+
+    Attributes:
+        key: Unique identifier, such as "procrustes (raw)".
+        label: What people read.
+        standing: "trained" by gradient; "untrained": fitted in closed form or not at all; "oracle": told what
+            no predictor knows.
+        phase_convention: Of the states it was fitted to and saw; None where the data are not quantum states.
+        n_seeds: Predictors averaged over.
+        metrics: Name -> estimate: L_1, L_half and either fidelity (vectors) or accuracy (tokens); L_B,
+            L_1_excess and perplexity where they exist.
+        horizons: One for each seed; empty where nothing was rolled out.
+        parameters: Real numbers learnt.
+    """
+
+    key: str
+    label: str
+    standing: Standing
+    phase_convention: str | None
+    n_seeds: int
+    metrics: Mapping[str, Estimate]
+    horizons: tuple[Horizon, ...] = ()
+    parameters: int | None = None
+
+    @property
+    def mean_horizon(self) -> tuple[float, bool] | None:
+        """The mean over seeds of the horizon in steps, and whether that is a lower bound."""
+        if not self.horizons:
+            return None
+        steps = [one.steps for one in self.horizons]
+        return sum(steps) / len(steps), any(one.censored for one in self.horizons)
+
+    @property
+    def horizon_text(self) -> str:
+        """The horizon in steps: ``2``, ``1.5 ± 0.5`` over seeds, ``≥ 16`` where the roll-out ended first."""
+        if self.mean_horizon is None:
+            return "–"
+        mean, censored = self.mean_horizon
+        steps = np.array([one.steps for one in self.horizons], dtype=float)
+        spread = f" ± {steps.std(ddof=1):.1f}" if len(steps) > 1 and steps.std() > 0 else ""
+        return ("≥ " if censored else "") + (f"{mean:.1f}{spread}" if spread else f"{mean:g}")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A figure of merit along the steps of one predictor.
+
+    Attributes:
+        key: The row it belongs to.
+        mean: (steps,), over seeds and sequences.
+        std: (steps,), over seeds; None for a single predictor.
+        standard_error: (steps,), over sequences; None for a single sequence.
+    """
+
+    key: str
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64] | None
+    standard_error: NDArray[np.float64] | None
+
+    @classmethod
+    def of(cls, key: str, values: NDArray[np.floating], mask: NDArray[np.bool_] | None = None) -> Curve:
+        """From (seeds, sequences, steps); steps where ``mask`` (sequences, steps) is False do not count."""
+        present = np.ones(values.shape[1:], bool) if mask is None else mask
+        count = present.sum(axis=0)
+        wide = np.where(present, values, 0.0).astype(np.float64)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            seed_means = wide.sum(axis=1) / count
+            mean = seed_means.mean(axis=0)
+            squares = np.where(present, (wide.mean(axis=0) - mean) ** 2, 0.0).sum(axis=0)
+            error = np.sqrt(squares / (count - 1) / count) if len(present) > 1 else None
+        return cls(key, mean, seed_means.std(axis=0, ddof=1) if len(values) > 1 else None, error)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The trained model against one predictor, sequence by sequence.
+
+    Attributes:
+        key: The other's row.
+        difference: Mean over sequences of the trained model's L_1 (seeds averaged) minus the other's.
+        standard_error: Of that mean; the same sequences enter both, so that most of the spread cancels.
+    """
+
+    key: str
+    difference: float
+    standard_error: float
+
+    @property
+    def verdict(self) -> Literal["better", "worse", "equal"]:
+        """Of the trained model; "equal" means within two standard errors."""
+        if abs(self.difference) <= 2 * self.standard_error:
+            return "equal"
+        return "better" if self.difference < 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One trajectory's observables along the roll-out.
+
+    Attributes:
+        index: Position in the split.
+        times: (elements,) of the whole sequence.
+        exact: observable label -> (elements,).
+        forecast: row key -> observable label -> (seeds, rollout steps).
+    """
+
+    index: int
+    times: NDArray[np.float64]
+    exact: Mapping[str, NDArray[np.float64]]
+    forecast: Mapping[str, Mapping[str, NDArray[np.float64]]]
+
+
+@dataclass(frozen=True)
+class TrainingCurves:
+    """What a run recorded of its training: see `qdyn.training.log.History`."""
+
+    loss_name: str
+    steps: NDArray[np.int64]
+    loss: NDArray[np.float64]
+    validation_steps: NDArray[np.int64]
+    validation: Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the figures come from.
+
+    Attributes:
+        dataset: name, digest, kind, dimension, time step, units.
+        configuration: The run's configuration as YAML, "" where there is no run.
+        seeds: Of the trained models.
+        facts: Whatever else is worth a line: versions, machine, times.
+    """
+
+    dataset: Mapping[str, Any]
+    configuration: str = ""
+    seeds: tuple[int, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def with_error(mean: float, error: float | None) -> str:
+    """A value and its standard error in the last digits, as physicists write it.
+
+    >>> with_error(0.1889, 0.0131), with_error(12.34, 1.26), with_error(0.25, None)
+    ('0.189(13)', '12.3(13)', '0.250')
+    """
+    if error is None or not math.isfinite(error) or error < 5e-4:
+        return f"{mean:.3f}"
+    # Three decimals, so that a column lines up; fewer where the error leaves no meaning to the third.
+    digits = 3 if error < 0.0995 else 2 if error < 0.995 else 1
+    return f"{mean:.{digits}f}({round(error * 10**digits)})"
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON knows it: arrays become lists, dataclasses mappings."""
+    if isinstance(value, np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, np.generic):
+        return value.item()
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value

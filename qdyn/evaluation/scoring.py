@@ -1,0 +1,176 @@
+"""Scoring: a contestant over a split, teacher-forced and rolled out, by seed and sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qdyn.data.sequences import Batch, SequenceDataset
+from qdyn.evaluation.contestants import Contestant
+from qdyn.evaluation.metrics import (
+    cross_entropy,
+    horizon,
+    mean_probability,
+    perplexity,
+    renyi_half_cross_entropy,
+    step_fidelity,
+    token_probability,
+)
+from qdyn.evaluation.results import Comparison, Estimate, Row
+from qdyn.models.base import Predictor
+from qdyn.models.baselines import ExactEvolution
+from qdyn.models.qsa import QSAPredictor
+
+# Sequences that are forecast at a time: bounds the memory, and is large enough to keep the processor busy.
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All that was found about one contestant.
+
+    Attributes:
+        contestant: Who.
+        probability: (seeds, sequences, T) p_j, the fidelity of each teacher-forced step or the probability of
+            the token that came.
+        mask: (sequences, T) True where the step exists.
+        losses: Name -> (seeds, sequences).
+        rollout: (seeds, sequences, steps) fidelity of each rolled-out step, or None.
+    """
+
+    contestant: Contestant
+    probability: NDArray[np.float64]
+    mask: NDArray[np.bool_]
+    losses: dict[str, NDArray[np.float64]]
+    rollout: NDArray[np.float64] | None
+
+    def row(self, *, threshold: float) -> Row:
+        """The line of the table."""
+        metrics = {name: Estimate.of(values) for name, values in self.losses.items()}
+        if "accuracy" in metrics:
+            # The perplexity is that of the mean cross-entropy; its spread follows to first order.
+            loss = metrics["L_1"]
+            factor = perplexity(loss.mean)
+            metrics["perplexity"] = Estimate(
+                factor,
+                None if loss.std is None else factor * loss.std,
+                None if loss.standard_error is None else factor * loss.standard_error,
+            )
+        horizons = (
+            ()
+            if self.rollout is None
+            else tuple(horizon(curve, threshold=threshold) for curve in self.rollout.mean(axis=1))
+        )
+        one = self.contestant
+        return Row(
+            key=one.key,
+            label=one.label,
+            standing=one.standing,
+            phase_convention=one.phase_convention,
+            n_seeds=len(one.predictors),
+            metrics=metrics,
+            horizons=horizons,
+            parameters=one.parameters,
+        )
+
+    def compare(self, other: Scores) -> Comparison:
+        """The L_1 of this contestant against another's on the same sequences."""
+        difference = self.losses["L_1"].mean(axis=0) - other.losses["L_1"].mean(axis=0)
+        error = (
+            float(difference.std(ddof=1)) / len(difference) ** 0.5 if len(difference) > 1 else float("inf")
+        )
+        return Comparison(other.contestant.key, float(difference.mean()), error)
+
+
+def score(
+    contestant: Contestant, split: SequenceDataset, *, context: int | None = None, rollout_steps: int = 0
+) -> Scores:
+    """Judge a contestant on every sequence of a split.
+
+    Args:
+        contestant: Its predictors are fitted already.
+        split: The sequences, in any phase convention: the contestant's own is applied.
+        context: Elements seen before a roll-out; None makes none.
+        rollout_steps: Elements rolled out; context + rollout_steps <= T + 1.
+    """
+    parts = [
+        _score_batch(contestant, batch, context=context, rollout_steps=rollout_steps)
+        for batch in batches_of(split, contestant.phase_convention)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return Scores(
+        contestant,
+        np.concatenate([part.probability for part in parts], axis=1),
+        np.concatenate([part.mask for part in parts]),
+        {name: np.concatenate([part.losses[name] for part in parts], axis=1) for name in parts[0].losses},
+        None
+        if parts[0].rollout is None
+        else np.concatenate([part.rollout for part in parts if part.rollout is not None], axis=1),
+    )
+
+
+def batches_of(split: SequenceDataset, convention: str | None) -> Iterator[Batch]:
+    """The sequences of ``split`` in a phase convention, in order."""
+    shown = split
+    if convention in ("raw", "first_real") and split.metadata.kind == "quantum_state":
+        shown = split.with_phase_convention(convention)  # type: ignore[arg-type]
+    for start in range(0, len(shown), _BATCH):
+        yield shown.batch(range(start, min(start + _BATCH, len(shown))))
+
+
+def told(predictor: Predictor, batch: Batch) -> Predictor:
+    """``predictor``, and an oracle told the couplings of the batch."""
+    return predictor.with_conditions(batch.conditions) if isinstance(predictor, ExactEvolution) else predictor
+
+
+@torch.no_grad()
+def rollout(contestant: Contestant, batch: Batch, *, context: int, steps: int) -> Tensor:
+    """The roll-outs (seeds, sequences, steps, d) from the first ``context`` elements."""
+    seen = batch.inputs[:, :context]
+    return torch.stack([told(one, batch).rollout(seen, steps) for one in contestant.predictors])
+
+
+@torch.no_grad()
+def _score_batch(contestant: Contestant, batch: Batch, *, context: int | None, rollout_steps: int) -> Scores:
+    tokens = not (batch.inputs.is_floating_point() or batch.inputs.is_complex())
+    probabilities, by_name = [], []
+    for predictor in contestant.predictors:
+        forecast = told(predictor, batch).forecast(batch.inputs, batch.mask)
+        p = token_probability(forecast, batch.targets) if tokens else step_fidelity(forecast, batch.targets)
+        probabilities.append(p)
+        losses = {"L_1": cross_entropy(p, batch.mask), "L_half": renyi_half_cross_entropy(p, batch.mask)}
+        if tokens:
+            hit = (forecast.argmax(dim=-1) == batch.targets).double()
+            losses["accuracy"] = mean_probability(hit, batch.mask)
+        else:
+            losses["fidelity"] = mean_probability(p, batch.mask)
+        by_name.append(losses | _own_losses(predictor, batch))
+    rolled = None
+    if context is not None and rollout_steps:
+        targets = batch.targets[:, context - 1 : context - 1 + rollout_steps]
+        forecasts = rollout(contestant, batch, context=context, steps=rollout_steps)
+        rolled = np.stack([step_fidelity(one, targets).numpy() for one in forecasts])
+    return Scores(
+        contestant,
+        torch.stack(probabilities).numpy(),
+        batch.mask.numpy(),
+        {name: np.stack([losses[name].double().numpy() for losses in by_name]) for name in by_name[0]},
+        rolled,
+    )
+
+
+def _own_losses(predictor: Predictor, batch: Batch) -> dict[str, Tensor]:
+    """Losses that only a model with unnormalised predictions or an embedding has: L_B, and L_1 in excess."""
+    if not isinstance(predictor, QSAPredictor):
+        return {}
+    observables = predictor(batch.inputs, batch.targets, batch.mask)
+    found = {"L_B": observables.loss_b}
+    if batch.inputs.dtype == torch.int64:
+        found["L_1_excess"] = observables.loss_1_excess
+    return found
