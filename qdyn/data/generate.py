@@ -35,9 +35,10 @@ import torch
 from qdyn.checks import check_integer
 from qdyn.config import to_mapping
 from qdyn.data.layout import Block, Layout, dataset_digest, write_sequences
+from qdyn.data.manifest import MANIFEST, Manifest, Shard, read_manifest
 from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.source import Source
-from qdyn.data.store import MANIFEST, Manifest, Shard, file_attributes, read_manifest
+from qdyn.data.store import file_attributes
 from qdyn.errors import DatasetError, OutputError
 from qdyn.files import make_folder, write_json
 from qdyn.hdf5 import SCHEMA_VERSION, open_file, read_array, verify_content

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 from qdyn.data.generate import PLAN, generate_into
+from qdyn.data.manifest import MANIFEST
 from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.sequences import SequenceDataset
-from qdyn.data.store import MANIFEST, open_dataset
+from qdyn.data.store import open_dataset
 from qdyn.errors import ConfigError, DatasetError, OutputError
 from qdyn.files import make_folder
 from qdyn.quantum.states import PhaseConvention

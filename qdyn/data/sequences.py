@@ -17,7 +17,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from qdyn.checks import check_choice, check_finite, check_integer, check_normalised
+from qdyn.checks import check_choice, check_integer
+from qdyn.data.array_checks import sequence_array, valid_lengths, vector
 from qdyn.data.backing import (
     KINDS,
     Backing,
@@ -106,7 +107,7 @@ class SequenceDataset:
             DatasetError: a token number outside the vocabulary.
         """
         check_choice("kind", kind, KINDS)
-        array = _sequence_array(values, kind)
+        array = sequence_array(values, kind)
         if vocabulary is not None:
             dimension = len(vocabulary)
         elif kind != "token":
@@ -117,11 +118,11 @@ class SequenceDataset:
             )
         if kind == "token":
             check_tokens(array, dimension, where="Argument `values`")
-        moments = None if times is None else _vector("times", times, array.shape[1])
+        moments = None if times is None else vector("times", times, array.shape[1])
         if moments is not None and bool((np.diff(moments) <= 0).any()):
             raise ArgumentError("Argument `times` must be increasing.")
         known = {
-            key: _vector(f"conditions[{key!r}]", value, len(array))
+            key: vector(f"conditions[{key!r}]", value, len(array))
             for key, value in (conditions or {}).items()
         }
         metadata = SequenceMetadata(
@@ -138,7 +139,7 @@ class SequenceDataset:
             array,
             metadata,
             times=moments,
-            lengths=None if lengths is None else _lengths(lengths, array.shape[0], array.shape[1]),
+            lengths=None if lengths is None else valid_lengths(lengths, array.shape[0], array.shape[1]),
             conditions=known,
             splits=check_splits(splits or {}, len(array)),
         )
@@ -374,39 +375,3 @@ def time_step(times: NDArray[np.float64] | None) -> float | None:
     steps = np.diff(times)
     equal = np.allclose(steps, steps[0], rtol=1e-6, atol=0)
     return float((times[-1] - times[0]) / len(steps)) if equal else None
-
-
-def _sequence_array(values: ArrayLike | Tensor, kind: Kind) -> NDArray[Any]:
-    array = np.asarray(values)
-    wanted = {"quantum_state": ("complex unit vectors", "(N, T+1, d)", 3, "c"),
-              "token": ("integers", "(N, T+1)", 2, "iu"),
-              "real": ("real vectors", "(N, T+1, d)", 3, "f")}[kind]  # fmt: skip
-    what, shape, n_axes, letters = wanted
-    if array.ndim != n_axes or array.dtype.kind not in letters:
-        raise ArgumentError(
-            f"Argument `values` must be {what} of shape {shape}, but is {array.dtype} of shape {array.shape}."
-        )
-    if array.shape[0] < 1 or array.shape[1] < 2:
-        raise ArgumentError(
-            f"Argument `values` must hold at least one sequence of two elements, but has shape {array.shape}."
-        )
-    if kind == "quantum_state":
-        check_normalised("values", torch.from_numpy(array))
-    elif kind == "real":
-        check_finite("values", torch.from_numpy(array))
-    return array.astype(np.int64) if kind == "token" else array
-
-
-def _vector(name: str, values: ArrayLike | Tensor, length: int) -> NDArray[np.float64]:
-    array = np.asarray(values, dtype=np.float64)
-    if array.shape != (length,):
-        raise ArgumentError(f"Argument `{name}` must have shape ({length},), but has {array.shape}.")
-    check_finite(name, torch.from_numpy(array))
-    return array
-
-
-def _lengths(values: ArrayLike | Tensor, count: int, length: int) -> NDArray[np.int64]:
-    array = _vector("lengths", values, count)
-    if array.min() < 2 or array.max() > length or bool((array % 1 != 0).any()):
-        raise ArgumentError(f"Argument `lengths` must hold integers from 2 to {length}.")
-    return array.astype(np.int64)

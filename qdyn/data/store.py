@@ -12,21 +12,18 @@ import json
 import os
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qdyn.config import build
 from qdyn.data.backing import KINDS, Backing, MemoryBacking, SequenceMetadata, check_splits, check_tokens
 from qdyn.data.layout import Block, Layout, dataset_digest, write_sequences
+from qdyn.data.manifest import MANIFEST, Manifest, read_manifest, shard_path
 from qdyn.data.sequences import SequenceDataset, time_step
-from qdyn.errors import ArgumentError, ConfigError, DatasetError, OutputError
-from qdyn.files import inside
+from qdyn.errors import ArgumentError, DatasetError
 from qdyn.hdf5 import (
-    SCHEMA_VERSION,
     open_for_reading,
     pairs_to_complex,
     read_array,
@@ -36,35 +33,10 @@ from qdyn.hdf5 import (
 if TYPE_CHECKING:
     import h5py
 
-MANIFEST = "manifest.json"
 #: Sets up to this size are read once and kept in memory.
 CACHED_BYTES = 64 << 20
 # Beyond this many shards a file is opened for each read: a process may have about a thousand open files.
 _OPEN_FILES = 256
-
-
-@dataclass(frozen=True)
-class Shard:
-    """One file of a sharded dataset: its name, sequences, checksum and size in bytes."""
-
-    file: str
-    count: int
-    content_sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What ``manifest.json`` says of a sharded dataset."""
-
-    format: str
-    schema: int
-    name: str
-    count: int
-    digest: str
-    shards: tuple[Shard, ...]
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_dataset(
@@ -88,7 +60,7 @@ def open_backing(path: str | Path, *, verify: bool = False, cached_bytes: int = 
     path = Path(path)
     if path.is_dir():
         manifest = read_manifest(path)
-        files = [_shard_path(path, shard) for shard in manifest.shards]
+        files = [shard_path(path, shard) for shard in manifest.shards]
         backing = FileBacking(files, verify=verify)
         _check_against_manifest(backing, manifest, path / MANIFEST)
     else:
@@ -104,32 +76,6 @@ def open_backing(path: str | Path, *, verify: bool = False, cached_bytes: int = 
         conditions=backing.conditions,
         splits=backing.splits,
     )
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """The manifest of a sharded dataset.
-
-    Raises:
-        DatasetError: there is none, or it is not one that this version of qdyn understands.
-    """
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise DatasetError(f"{folder} holds no dataset: it has no {MANIFEST}.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise DatasetError(f"{path} cannot be read as JSON: {problem}.") from problem
-    if not isinstance(content, dict) or content.get("format") != "sequences":
-        raise DatasetError(f"{path} is not the manifest of a dataset that qdyn wrote.")
-    if content.get("schema") != SCHEMA_VERSION:
-        raise DatasetError(
-            f"{path} has schema version {content.get('schema')}, but this version of qdyn reads "
-            f"{SCHEMA_VERSION}."
-        )
-    try:
-        return build(Manifest, content, where=path)
-    except ConfigError as problem:
-        raise DatasetError(str(problem)) from problem
 
 
 def save_dataset(dataset: SequenceDataset, path: str | Path) -> None:
@@ -384,21 +330,6 @@ def _splits_within(
         return check_splits(cut, count)
     except ArgumentError as problem:
         raise DatasetError(f"The file's splits are wrong: {problem}") from problem
-
-
-def _shard_path(folder: Path, shard: Shard) -> Path:
-    try:
-        path = inside(folder, shard.file)
-    except OutputError as problem:
-        raise DatasetError(
-            f"{folder / MANIFEST} names a shard outside of its folder: {shard.file!r}."
-        ) from problem
-    size = path.stat().st_size if path.is_file() else shard.bytes
-    if size != shard.bytes:
-        raise DatasetError(
-            f"{path} is truncated or changed: it has {size} bytes, but {shard.bytes} were written."
-        )
-    return path
 
 
 def _check_against_manifest(backing: FileBacking, manifest: Manifest, path: Path) -> None:

@@ -37,8 +37,8 @@ class Trajectories(Source):
         n_steps: predictions a trajectory gives; it has one state more.
         initial_states: ``haar`` (random states of the whole chain), ``product`` (random product states), or
             one product state for all of them, such as ``"+0+0"``.
-        method: how they are computed: see `qdyn.evolve`. With "auto" the choice, and with it the last bits, may
-            depend on the machine.
+        method: how they are computed: see `qdyn.evolve`. With "auto" the choice, and with it the last bits,
+            may depend on the machine.
 
     Trajectory i of seed s draws its couplings, in the order of the model's arguments, from
     ``SeedSequence(s, spawn_key=(i, 0))`` and its initial state from ``SeedSequence(s, spawn_key=(i, 1))``.

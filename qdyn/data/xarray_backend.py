@@ -18,7 +18,8 @@ from xarray.backends import BackendArray, BackendEntrypoint
 from xarray.core import indexing
 
 from qdyn.data.backing import Backing
-from qdyn.data.store import MANIFEST, open_backing
+from qdyn.data.manifest import MANIFEST
+from qdyn.data.store import open_backing
 from qdyn.data.xarray_view import VECTOR_AXIS, view
 
 

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from qdyn import SequenceDataset, haar_random_states, load_dataset
 from qdyn.data.generate import generate
+from qdyn.data.manifest import MANIFEST
 from qdyn.data.recipes import Recipe
-from qdyn.data.store import MANIFEST, FileBacking, open_dataset
+from qdyn.data.store import FileBacking, open_dataset
 from qdyn.errors import DatasetError
 
 RECIPE = Recipe(
