@@ -31,7 +31,7 @@ from qdyn.memory import empty_tensor
 from qdyn.quantum.pauli import PauliTerms
 
 # Truncation error of the series; what the caller accepts is compared with it and with rounding beforehand.
-_TRUNCATION = {torch.complex128: 1e-14, torch.complex64: 1e-8}
+_TRUNCATION = {torch.complex128: 1e-13, torch.complex64: 1e-8}
 # States in memory at once where they are not kept.
 _STATES_A_WINDOW = 6
 _WINDOW_BYTES = 32 * 2**20
@@ -50,7 +50,8 @@ def evolve_chebyshev(problem: Problem, recorder: Recorder) -> dict[str, float]:
             problem.times.numpy(),
             radius=float(radius),
             error=_TRUNCATION[problem.dtype],
-            apply_cost=operator.cost,
+            n_terms=operator.cost,
+            vector_bytes=problem.dtype.itemsize << operator.n_sites,
             limit=_STATES_A_WINDOW if bounded else None,
         )
         members = np.flatnonzero(np.broadcast_to(operator.radii == radius, problem.n_trajectories))

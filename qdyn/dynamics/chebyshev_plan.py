@@ -21,6 +21,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+# Largest number of states of one window: more would only make the tables longer.
+_LONGEST = 128
+
 Reals = Float[NDArray[np.float64], "..."]
 Integers = Int[NDArray[np.int64], "..."]
 
@@ -120,7 +123,8 @@ def make_plan(
     *,
     radius: float,
     error: float,
-    apply_cost: float,
+    n_terms: float,
+    vector_bytes: int,
     limit: int | None = None,
 ) -> Plan:
     """Choose windows for increasing times; the initial state is that at t = 0.
@@ -129,10 +133,12 @@ def make_plan(
         times: (times,), in units of 1/J; negative ones run backwards, 0 needs no window.
         radius: half the width R of the spectrum, > 0.
         error: largest norm of what is left out of any state.
-        apply_cost: cost of one product with H in multiply-adds an amplitude.
+        n_terms: multiply-adds an amplitude in one product with H.
+        vector_bytes: memory of one state.
         limit: largest number of states that one window may supply; None for no limit.
     """
-    return _make_plan(tuple(times.tolist()), float(radius), float(error), float(apply_cost), limit)
+    costs = _Costs.of(n_terms, vector_bytes)
+    return _make_plan(tuple(times.tolist()), float(radius), float(error), costs, limit)
 
 
 @lru_cache(maxsize=256)
@@ -140,7 +146,7 @@ def _make_plan(
     times: tuple[float, ...],
     radius: float,
     error: float,
-    apply_cost: float,
+    costs: _Costs,
     limit: int | None,
 ) -> Plan:
     values = np.array(times, dtype=np.float64)
@@ -151,7 +157,7 @@ def _make_plan(
     forward = np.arange(n_backward + n_zero, len(values))
     for indices, sign in ((np.arange(n_backward)[::-1], -1), (forward, 1)):
         if len(indices):
-            found, bound = _best_windows(np.abs(values[indices]), radius, error, apply_cost, limit)
+            found, bound = _best_windows(np.abs(values[indices]), radius, error, costs, limit)
             windows += [window.placed(indices, sign) for window in found]
             left_out = max(left_out, bound)
     return _tabulate(windows, radius, left_out)
@@ -181,33 +187,79 @@ class _Window:
 
 
 def _best_windows(
-    distances: Reals, radius: float, error: float, apply_cost: float, limit: int | None
+    distances: Reals, radius: float, error: float, costs: _Costs, limit: int | None
 ) -> tuple[list[_Window], float]:
     """The cheapest of the divisions into windows of equal numbers of states."""
     n_states = len(distances)
-    longest = n_states if limit is None else min(n_states, limit)
-    best: tuple[float, list[_Window], float] | None = None
-    for stride in _strides(longest):
-        for n_hops in {max(0, math.ceil(n_states / stride) - 1), n_states // stride}:
-            if n_states - n_hops * stride > longest or n_hops * stride > n_states:
-                continue
-            tolerance = error / (n_hops + 1)
-            windows = _divide(distances, stride, n_hops, radius, tolerance)
-            if limit is not None and max(_n_states(window) for window in windows) > limit:
-                continue
-            cost = sum(_cost(window, apply_cost) for window in windows)
-            if best is None or cost < best[0]:
-                best = (cost, windows, error)
-    assert best is not None
-    return best[1], best[2]
+    longest = min(n_states, _LONGEST if limit is None else min(limit, _LONGEST))
+    spacing = float(distances[-1]) / n_states
+    divisions = {
+        (stride, n_hops)
+        for stride in _strides(longest)
+        for n_hops in (max(0, math.ceil(n_states / stride) - 1), n_states // stride)
+        if n_states - n_hops * stride <= longest
+    }
+    phase = radius * spacing
+    ranked = sorted((_guess(*division, n_states, phase, error, costs), *division) for division in divisions)
+    for _, stride, n_hops in ranked:
+        windows = _divide(distances, stride, n_hops, radius, error / (n_hops + 1))
+        if limit is None or all(_n_states(window) <= limit for window in windows):
+            return windows, error
+    raise AssertionError("windows of one state fit any limit")
 
 
 def _strides(longest: int) -> list[int]:
     """Window lengths to try: all small ones, then ever coarser."""
     strides = [1]
-    while strides[-1] < min(longest, 128):
-        strides.append(min(longest, 128, max(strides[-1] + 1, round(strides[-1] * 1.12))))
+    while strides[-1] < longest:
+        strides.append(min(longest, max(strides[-1] + 1, round(strides[-1] * 1.1))))
     return strides
+
+
+def _guess(  # noqa: PLR0917
+    stride: int, n_hops: int, n_states: int, phase: float, error: float, costs: _Costs
+) -> float:
+    """Cost of a division if the times were equally spaced, `phase` apart in units of 1/R."""
+    from qdyn.dynamics.kernels import GROUP, count_terms
+
+    left = n_states - n_hops * stride
+    terms = count_terms(phase * np.arange(max(stride, left) + 1), error / (n_hops + 1))
+    groups = -(-terms // GROUP)
+    half = (stride - 1) // 2
+    # Pairs share their sums over vectors; what remains of a pair is to write two states.
+    pairs = costs.pair * groups[1 : half + 1].sum()
+    middle = costs.state * (groups[stride] + (groups[stride // 2] if stride % 2 == 0 else 0))
+    first = costs.state * (groups[1 : stride // 2 + 1].sum() + groups[stride])
+    last_pairs = min(half, left) if n_hops else 0
+    last = costs.pair * groups[1 : last_pairs + 1].sum()
+    last += costs.state * groups[last_pairs + 1 : max(left, half if n_hops else 0) + 1].sum()
+    total = last + costs.product * terms[max(left, half if n_hops else 0)]
+    if n_hops:
+        total += first + (n_hops - 1) * (pairs + middle) + n_hops * costs.product * terms[stride]
+    return float(total)
+
+
+@dataclass(frozen=True)
+class _Costs:
+    """Nanoseconds for a cache line of a state, measured: what counts is how they compare.
+
+    Attributes:
+        product: one product with H.
+        pair: one group of vectors added to two states.
+        state: one group of vectors added to one state.
+    """
+
+    product: float
+    pair: float
+    state: float
+
+    @classmethod
+    def of(cls, n_terms: float, vector_bytes: int) -> _Costs:
+        if vector_bytes <= 2**16:
+            return cls(0.5 + 0.3 * n_terms, 5.6, 4.0)
+        if vector_bytes < 2**20:
+            return cls(0.5 + 0.38 * n_terms, 5.8, 4.2)
+        return cls(1.0 + 0.5 * n_terms, 13.0, 8.0)
 
 
 def _divide(distances: Reals, stride: int, n_hops: int, radius: float, tolerance: float) -> list[_Window]:
@@ -254,16 +306,6 @@ def _divide(distances: Reals, stride: int, n_hops: int, radius: float, tolerance
 
 def _n_states(window: _Window) -> int:
     return sum((after >= 0) + (before >= 0) for _, after, before, _ in window.entries)
-
-
-def _cost(window: _Window, apply_cost: float) -> float:
-    """Multiply-adds an amplitude; the constants stand for loads and stores and are measured."""
-    from qdyn.dynamics.kernels import GROUP
-
-    total = window.length * (apply_cost + 4)
-    for _, after, before, terms in window.entries:
-        total += -(-terms // GROUP) * (GROUP + 2 + 5 * ((after >= 0) + (before >= 0)))
-    return total
 
 
 def _tabulate(windows: list[_Window], radius: float, error: float) -> Plan:
