@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from qdyn.attention.observables import QSAObservables as QSAObservables
     from qdyn.attention.observables import qsa_observables as qsa_observables
+    from qdyn.attention.overlap_circuit import qsa_circuit as qsa_circuit
     from qdyn.data.load import load_dataset as load_dataset
     from qdyn.data.sequences import Batch as Batch
     from qdyn.data.sequences import SequenceDataset as SequenceDataset
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from qdyn.errors import QdynError as QdynError
     from qdyn.evaluation.evaluate import evaluate as evaluate
     from qdyn.models.qsa import QSAPredictor as QSAPredictor
+    from qdyn.quantum.execution import run_circuit as run_circuit
     from qdyn.quantum.hamiltonians import TransverseFieldIsing as TransverseFieldIsing
     from qdyn.quantum.lattices import chain_bonds as chain_bonds
     from qdyn.quantum.lattices import ladder_bonds as ladder_bonds
@@ -66,7 +68,9 @@ _HOME_OF = {
     "load_dataset": "qdyn.data.load",
     "load_run": "qdyn.training.run",
     "product_state": "qdyn.quantum.states",
+    "qsa_circuit": "qdyn.attention.overlap_circuit",
     "qsa_observables": "qdyn.attention.observables",
+    "run_circuit": "qdyn.quantum.execution",
     "random_product_states": "qdyn.quantum.states",
     "square_bonds": "qdyn.quantum.lattices",
     "train": "qdyn.training.train",

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import qdyn
 from qdyn.attention.observables import qsa_observables
 from qdyn.attention.overlap_circuit import qsa_circuit
 from qdyn.errors import ArgumentError
@@ -151,3 +152,62 @@ def test_bad_arguments_are_refused(as_user: None) -> None:
         qsa_circuit(x, y, w, v, observable="mu_v1")
     with pytest.raises(ArgumentError, match=r"length 2\*\*n"):
         qsa_circuit(torch.ones(2, 3) / 3**0.5, torch.ones(2, 3) / 3**0.5, w, v)
+
+
+@pytest.mark.cudaq
+@pytest.mark.parametrize(
+    ("steps", "n_qubits", "degree", "kernel"),
+    [
+        (2, 1, 1, "monomial"),
+        (2, 2, 2, "polynomial"),
+        (3, 2, 1, "polynomial"),
+        (4, 2, 1, "monomial"),
+        (4, 2, 2, "polynomial"),
+        (5, 1, 2, "polynomial"),
+        (8, 3, 1, "monomial"),
+    ],
+)
+@pytest.mark.parametrize("observable", ["mu", "nu", "zeta"])
+def test_cudaq_measures_the_closed_form(
+    steps: int, n_qubits: int, degree: int, kernel: str, observable: str
+) -> None:
+    pytest.importorskip("cudaq")
+    inputs = instance(steps, n_qubits, seed=11)
+    expected = getattr(closed_form(*inputs, kernel=kernel, degree=degree), observable)
+    program = qsa_circuit(*inputs, kernel=kernel, degree=degree, observable=observable)
+    result = qdyn.run_circuit(program, backend="cudaq")
+    assert result.qubits == program.n_qubits
+    assert abs(float(result.value) - float(expected)) < 1e-9
+
+
+@pytest.mark.cudaq
+@pytest.mark.slow
+@pytest.mark.parametrize("kernel", ["monomial", "polynomial"])
+@pytest.mark.parametrize("degree", [1, 2])
+@pytest.mark.parametrize("n_qubits", [1, 2, 3])
+@pytest.mark.parametrize("steps", [2, 3, 4, 5, 8])
+def test_cudaq_measures_the_closed_form_up_to_15_qubits(
+    steps: int, n_qubits: int, degree: int, kernel: str
+) -> None:
+    pytest.importorskip("cudaq")
+    inputs = instance(steps, n_qubits, seed=12)
+    expected = closed_form(*inputs, kernel=kernel, degree=degree)
+    for name in ("mu", "nu", "zeta"):
+        program = qsa_circuit(*inputs, kernel=kernel, degree=degree, observable=name)
+        if program.n_qubits > MOST_QUBITS:
+            pytest.skip(f"{program.n_qubits} qubits")
+        value = qdyn.run_circuit(program, backend="cudaq").value
+        assert abs(float(value) - float(getattr(expected, name))) < 1e-9
+
+
+@pytest.mark.cudaq
+def test_cudaq_measures_leverage_and_prefix_states() -> None:
+    pytest.importorskip("cudaq")
+    inputs = instance(3, 2, seed=13)
+    leverage = torch.tensor([0.3, 1.0, 0.62], dtype=torch.float64)
+    expected = closed_form(*inputs, kernel="monomial", degree=1, leverage=leverage).mu
+    weighed = qsa_circuit(*inputs, kernel="monomial", degree=1, leverage=leverage)
+    assert abs(float(qdyn.run_circuit(weighed, backend="cudaq").value - expected)) < 1e-9
+    prefixes = qsa_circuit(*inputs, kernel="monomial", degree=1, observable="mu_v1")
+    expected = closed_form(*inputs, kernel="monomial", degree=1).mu_v1
+    assert abs(float(qdyn.run_circuit(prefixes, backend="cudaq").value - expected)) < 1e-9
