@@ -115,8 +115,6 @@ def qsa_observables(
         angles = None
     else:
         angles = phases
-    if mask is not None:
-        x, y = (states.masked_fill(~mask.unsqueeze(-1), 0.0) for states in (x, y))
     chosen = make_kernel(kernel, degree=degree, beta=beta, dimension=x.shape[-1])
     predictions = overlap_predictions(x, query_key, value, chosen, mask=mask)
     readout = read_out(

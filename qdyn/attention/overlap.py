@@ -34,7 +34,7 @@ def overlap_predictions(
         query_key: W, (..., d, d).
         value: V, (..., d, d).
         kernel: g.
-        mask: (..., T); an element where it is False is attended to by nobody.
+        mask: (..., T); an element where it is False is as if deleted, and its own row means nothing.
 
     Returns:
         z, (..., T, d). The forecast of step j is z_j / ||z_j||.
@@ -49,10 +49,9 @@ def overlap_predictions(
                 [2., 0.]])
     """
     dtype = torch.promote_types(x.dtype, torch.promote_types(query_key.dtype, value.dtype))
-    keys = x.to(dtype)
+    # Filled, not multiplied: what stands at an element that does not exist may be NaN.
+    keys = x.to(dtype) if mask is None else x.to(dtype).masked_fill(~mask.unsqueeze(-1), 0.0)
     queries = keys.conj() @ query_key.to(dtype)
-    if mask is not None:
-        keys = keys.masked_fill(~mask.unsqueeze(-1), 0.0)
     if keys.shape != queries.shape:
         keys = keys.expand(queries.shape)
     return _attend(queries, keys, kernel, mask) @ value.to(dtype).mT

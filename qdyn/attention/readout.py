@@ -143,16 +143,17 @@ def read_out(
         leverage: alpha_{j+1}, (..., T): A_j is multiplied by its root.
         mask: (..., T) bool; False where a step does not exist.
     """
-    overlaps = (targets.conj() * predictions).sum(dim=-1)
     weights = _square(predictions).sum(dim=-1)
     steps: Tensor | int = predictions.shape[-2]
+    if mask is not None:
+        # Filled, not multiplied: what stands at a step that does not exist may be NaN.
+        targets = targets.masked_fill(~mask.unsqueeze(-1), 0.0)
+        mask = mask.expand(weights.shape)
+        weights = weights.masked_fill(~mask, 0.0)
+        steps = mask.sum(dim=-1)
+    overlaps = (targets.conj() * predictions).sum(dim=-1)
     if leverage is not None:
         overlaps = overlaps * leverage.sqrt()
-    if mask is not None:
-        mask = mask.expand(weights.shape)
-        # Filled, not multiplied: what stands at a step that does not exist may be NaN.
-        overlaps, weights = overlaps.masked_fill(~mask, 0.0), weights.masked_fill(~mask, 0.0)
-        steps = mask.sum(dim=-1)
     return Readout(overlaps, weights, steps, price, phases, leverage, mask)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -125,7 +125,7 @@ class QSAPredictor(nn.Module, Predictor):
         self.name = self.label.lower().replace(" ", "-")
 
     @classmethod
-    def from_config(cls, config: ModelConfig, metadata: SequenceMetadata, *, seed: int = 0) -> Self:
+    def from_config(cls, config: ModelConfig, metadata: SequenceMetadata, *, seed: int = 0) -> QSAPredictor:
         """The same as the constructor."""
         return cls(config, metadata, seed=seed)
 
@@ -172,7 +172,7 @@ class QSAPredictor(nn.Module, Predictor):
 
         Args:
             inputs: Elements seen, (..., T, d), or (..., T) for tokens.
-            mask: (..., T) bool; an element where it is False is attended to by nobody.
+            mask: (..., T) bool; an element where it is False is as if deleted, and its own row means nothing.
 
         Returns:
             Unit vectors (..., T, d), or probabilities (..., T, D) for tokens. A row that attends to nothing
@@ -217,7 +217,7 @@ class QSAPredictor(nn.Module, Predictor):
         """How many elements each step's attention rests on, (..., T)."""
         return diagnostics.participation(self.attention_weights(inputs, mask))
 
-    def fit(self, dataset: SequenceDataset) -> Self:
+    def fit(self, dataset: SequenceDataset) -> QSAPredictor:
         """Calibrate the forecasts' phase on the training split; `qdyn.train` trains the parameters."""
         super().fit(dataset)
         try:
@@ -226,7 +226,7 @@ class QSAPredictor(nn.Module, Predictor):
             return self.calibrate_phase(dataset)
 
     @torch.no_grad()
-    def calibrate_phase(self, dataset: SequenceDataset) -> Self:
+    def calibrate_phase(self, dataset: SequenceDataset) -> QSAPredictor:
         """Give all forecasts the constant phase that aligns them best with the targets of ``dataset``.
 
         c = -arg sum_j <y_j|z_j> / ||z_j|| maximises sum_j Re <y_j| e^{ic} z_j> / ||z_j||. It matters where
@@ -255,9 +255,6 @@ class QSAPredictor(nn.Module, Predictor):
     ) -> tuple[Readout, Tensor | None]:
         matrices = self.matrices()
         x, y = self._states(inputs, matrices), self._states(targets, matrices)
-        if mask is not None:
-            # What stands at a step that does not exist must reach neither the sums nor their gradients.
-            x, y = (states.masked_fill(~mask.unsqueeze(-1), 0.0) for states in (x, y))
         predictions = overlap.overlap_predictions(
             x, matrices.query_key, matrices.value, self.kernel, mask=mask
         )
