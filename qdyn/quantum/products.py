@@ -57,8 +57,12 @@ def _tree(matrices: Tensor) -> list[Tensor]:
         level = levels[-1]
         paired = level.shape[-3] // 2 * 2
         products = level[..., 1:paired:2, :, :] @ level[..., 0:paired:2, :, :]
-        levels.append(torch.cat([products, level[..., paired:, :, :]], dim=-3))
+        levels.append(_with_rest(products, level[..., paired:, :, :]))
     return levels
+
+
+def _with_rest(pairs: Tensor, rest: Tensor) -> Tensor:
+    return torch.cat([pairs, rest], dim=-3) if rest.shape[-3] else pairs
 
 
 class _OrderedProduct(torch.autograd.Function):
@@ -97,7 +101,7 @@ class _OrderedProduct(torch.autograd.Function):
             first = level[..., 1:paired:2, :, :].mT @ above
             second = above @ level[..., 0:paired:2, :, :].mT
             pairs = torch.stack([first, second], dim=-3).flatten(-4, -3)
-            descent = torch.cat([pairs, descent[..., paired // 2 :, :, :]], dim=-3)
+            descent = _with_rest(pairs, descent[..., paired // 2 :, :, :])
         return descent.conj().resolve_conj()
 
     @staticmethod
