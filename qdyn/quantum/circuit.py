@@ -374,6 +374,26 @@ class Circuit:
         """The inverse circuit: the inverse gates in reverse order."""
         return self.like(gate.adjoint() for gate in reversed(self.gates))
 
+    def with_angles(self, name: str, angles: NDArray[Any]) -> Circuit:
+        """The circuit with the entries of one slot replaced by other angles, such as entries of another slot.
+
+        The new angles' slots become slots of the circuit when it is composed into one that has them.
+        """
+        entries = [Angle.of(angle) for angle in angles.ravel().tolist()]
+        replaced = []
+        for gate in self:
+            new = []
+            for angle in gate.angles:
+                total = Angle(angle.constant)
+                for term, index, coefficient in angle.terms:
+                    part = entries[index] if term == name else Angle(0.0, ((term, index, 1.0),))
+                    total = total + part * coefficient
+                new.append(total)
+            replaced.append(replace(gate, angles=tuple(new)))
+        circuit = self.like(replaced)
+        del circuit.slots[name]
+        return circuit
+
     def __add__(self, other: Circuit) -> Circuit:
         """First this circuit, then the other one, on the same qubits."""
         return self.like(self.gates).compose(other)
