@@ -212,12 +212,11 @@ class _Loss(torch.nn.Module):
 def test_training_is_as_good_as_the_solution_we_know(unitaries: str) -> None:
     """V = U and W = 1 forecast powers of U well: the sharper the kernel, the more the present alone counts.
 
-    Each ansatz can represent any unitary of two qubits, so its optimum is no worse; the margin is for
-    training that has not quite ended.
+    Each ansatz can represent any unitary of two qubits, so its optimum is at least as good.
     """
     data = linear_dataset().split("train")
     model = QSAPredictor(
-        ModelConfig(unitaries=unitaries, layers=12, kernel="monomial", degree=12), data.metadata, seed=0
+        ModelConfig(unitaries=unitaries, layers=6, kernel="monomial", degree=4), data.metadata, seed=0
     )
     batch = data.batch(range(len(data)))
     known = qsa_observables(
@@ -226,13 +225,13 @@ def test_training_is_as_good_as_the_solution_we_know(unitaries: str) -> None:
         torch.eye(4, dtype=torch.complex128),
         torch.tensor(evolution()),
         kernel="monomial",
-        degree=12,
+        degree=4,
     )
     with torch.no_grad():
         before = float(model.loss("L_B", batch.inputs, batch.targets).mean())
-    after = train(model, data, loss="L_B", steps=250)
+    after = train(model, data, loss="L_B", steps=200)
     assert before > 1
-    assert after < float(known.loss_b.mean()) + 0.02
+    assert after < float(known.loss_b.mean())
 
 
 @pytest.mark.parametrize("name", LOSS_NAMES)
