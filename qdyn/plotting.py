@@ -193,6 +193,8 @@ def plot_training(
 ) -> Axes:
     """Training curves: a thin line a seed, their mean, and the validation figure with its spread.
 
+    The axis is logarithmic where the loss falls by more than a factor of 4, so that its end can be read.
+
     Args:
         axes: Where to draw.
         steps: (lines,).
@@ -214,8 +216,12 @@ def plot_training(
             np.asarray(validation_steps), validation.mean(axis=1), yerr=spread, color=VERMILLION, marker="o",
             markersize=5, linestyle="--", linewidth=1.6, capsize=3, zorder=4, label=validation_label,
         )  # fmt: skip
-    axes.set_xlim(0, None)
-    axes.set_ylim(0, None)
+    axes.set_xlim(0, max(places[-1], 1))
+    finite = loss[np.isfinite(loss)]
+    if len(finite) and finite.min() > 0 and finite.max() > 4 * finite.min():
+        _logarithmic(axes)
+    else:
+        axes.set_ylim(min(0.0, float(finite.min(initial=0.0))), None)
     legend(axes)
     return axes
 
@@ -288,6 +294,15 @@ def _whole_numbers(axis: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+
+
+def _logarithmic(axes: Axes) -> None:
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _times(factor: float) -> Callable[[Any], Any]:

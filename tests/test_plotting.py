@@ -97,6 +97,14 @@ def test_training_curves_show_every_seed_and_their_mean() -> None:
     assert [5.0, 2.0] in drawn
     assert [4.0, 1.5] in drawn
     assert [2.0] in drawn
+    assert axes.get_yscale() == "log"  # from 5 to 1
+
+
+def test_training_curves_that_hardly_move_keep_a_linear_axis() -> None:
+    axes = plotting.new_figure(4, 3).add_subplot()
+    plotting.plot_training(axes, [1, 10], np.array([[3.0], [2.0]]), loss_label="loss")
+    assert axes.get_yscale() == "linear"
+    assert axes.get_ylim()[0] == 0
 
 
 def test_the_future_of_a_step_is_blank_in_an_attention_map() -> None:

@@ -71,7 +71,8 @@ def of_predictors(
 ) -> list[Contestant]:
     """Contestants from predictors given by hand.
 
-    A sequence makes each predictor a row; a mapping names the rows, and several predictors under one name
+    Each sees states in the phases that it was fitted to, or in those of the dataset where it knows of none. A
+    sequence makes each predictor a row; a mapping names the rows, and several predictors under one name
     count as seeds of one model.
     """
     if isinstance(predictors, Predictor):
@@ -96,7 +97,7 @@ def of_predictors(
                 label=key or first.label,
                 standing=_standing(first),
                 predictors=group,
-                phase_convention=dataset.metadata.phase_convention,
+                phase_convention=_phases_seen(first, dataset),
                 parameters=_parameters(first),
             )
         )
@@ -112,17 +113,21 @@ def baselines(dataset: SequenceDataset) -> tuple[list[Contestant], list[str]]:
     models see the data, and once in raw phases, in which the dynamics is linear.
 
     Returns:
-        The contestants, and a sentence for each baseline that had to be left out.
+        The contestants, and remarks for the reader: what had to be left out, and what is not as it should be.
     """
     convention = dataset.metadata.phase_convention
-    left_out: list[str] = []
+    remarks: list[str] = []
+    if "train" not in dataset.split_names:
+        remarks.append(
+            "The data have no training split: the baselines were fitted to the sequences they are judged on."
+        )
     contestants = [_fitted(one, dataset) for one in _for_kind(dataset.metadata.kind)]
     if dataset.metadata.kind == "quantum_state":
-        contestants += _hamiltonian_baselines(dataset, left_out)
+        contestants += _hamiltonian_baselines(dataset, remarks)
         if convention == "first_real":
             raw = dataset.with_phase_convention("raw")
             contestants += [_fitted(one, raw, suffix=" (raw)") for one in _linear()]
-    return contestants, left_out
+    return contestants, remarks
 
 
 def _for_kind(kind: str) -> list[Baseline]:
@@ -137,18 +142,18 @@ def _linear() -> list[Baseline]:
     return [LeastSquares(), Procrustes(), InContextDMD(), InContextDMD(residual="procrustes")]
 
 
-def _hamiltonian_baselines(dataset: SequenceDataset, left_out: list[str]) -> list[Contestant]:
+def _hamiltonian_baselines(dataset: SequenceDataset, remarks: list[str]) -> list[Contestant]:
     wanted: list[Baseline] = [MeanHamiltonian()]
     if dataset.metadata.dimension <= _LARGEST_EXACT_DIMENSION:
         wanted.append(ExactEvolution())
     else:
-        left_out.append(f"Exact evolution is left out: the dimension exceeds {_LARGEST_EXACT_DIMENSION}.")
+        remarks.append(f"Exact evolution is left out: the dimension exceeds {_LARGEST_EXACT_DIMENSION}.")
     contestants = []
     for one in wanted:
         try:
             contestants.append(_fitted(one, dataset))
         except DatasetError as problem:
-            left_out.append(str(problem))
+            remarks.append(str(problem))
     return contestants
 
 
@@ -162,6 +167,11 @@ def _fitted(baseline: Baseline, dataset: SequenceDataset, *, suffix: str = "") -
         phase_convention=dataset.metadata.phase_convention,
         parameters=baseline.n_parameters,
     )
+
+
+def _phases_seen(predictor: Predictor, dataset: SequenceDataset) -> str | None:
+    known = predictor.metadata.phase_convention if predictor.metadata else None
+    return known or dataset.metadata.phase_convention
 
 
 def _standing(predictor: Predictor) -> Standing:

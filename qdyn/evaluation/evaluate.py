@@ -21,6 +21,7 @@ from qdyn.evaluation.evaluation import Evaluation
 from qdyn.evaluation.results import Curve, Example, Provenance, Row, TrainingCurves
 from qdyn.evaluation.scoring import Scores, batches_of, rollout, score
 from qdyn.evaluation.table import GROUPS, group_of
+from qdyn.files import make_folder
 from qdyn.models.base import Predictor
 from qdyn.quantum.observables import magnetisation
 
@@ -106,8 +107,13 @@ def evaluate(
     if not 0 < level < 1:
         raise ArgumentError(f"Argument `threshold` must lie in (0, 1), but is {level!r}.")
 
+    folder = Path(out) if out is not None else (run.path / "evaluation" if run else None)
+    if folder is not None:
+        # Found out now, not after the work is done.
+        make_folder(folder)
+
     judged = [of_run(run)] if run else of_predictors(predictors, data)  # type: ignore[arg-type]
-    rivals, left_out = baselines(data) if compare else ([], [])
+    rivals, remarks = baselines(data) if compare else ([], [])
     taken = {one.key for one in judged}
     contestants = judged + [one for one in rivals if one.key not in taken]
     scores: dict[str, Scores] = {}
@@ -140,10 +146,9 @@ def evaluate(
         example=example,
         attention=_mean_attention(lead.contestant, part) if lead else None,
         training=_training_curves(run) if run else None,
-        left_out=tuple(left_out),
+        notes=tuple(remarks),
         seconds=time.perf_counter() - started,
     )
-    folder = Path(out) if out is not None else (run.path / "evaluation" if run else None)
     if folder is None:
         return evaluation
     return replace(evaluation, folder=evaluation.save(folder).parent)

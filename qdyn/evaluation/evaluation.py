@@ -46,7 +46,7 @@ class Evaluation:
             models without.
         training: Training curves, where there is a run.
         provenance: Where it all comes from.
-        left_out: A sentence for each baseline that could not take part.
+        notes: What the reader must know: baselines that could not take part, data without a training split.
         seconds: Time the evaluation took.
     """
 
@@ -64,7 +64,7 @@ class Evaluation:
     example: Example | None = None
     attention: NDArray[np.float64] | None = None
     training: TrainingCurves | None = None
-    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     seconds: float = 0.0
     folder: Path | None = field(default=None, compare=False)
 
@@ -135,7 +135,7 @@ class Evaluation:
             "horizon_threshold": self.threshold,
             "rows": self.table,
             "comparisons": [plain(one) | {"verdict": one.verdict} for one in self.comparisons],
-            "left_out": list(self.left_out),
+            "notes": list(self.notes),
             "provenance": {
                 "configuration": self.provenance.configuration,
                 "seeds": list(self.provenance.seeds),

@@ -47,7 +47,8 @@ class Estimate:
     def __str__(self) -> str:
         """``0.209 ± 0.003`` with the spread over seeds, else ``0.189(13)`` with the standard error."""
         if self.std is not None:
-            return f"{self.mean:.3f} ± {self.std:.3f}"
+            digits = _digits(self.std)
+            return f"{self.mean:.{digits}f} ± {self.std:.{digits}f}"
         return with_error(self.mean, self.standard_error)
 
 
@@ -201,9 +202,13 @@ def with_error(mean: float, error: float | None) -> str:
     """
     if error is None or not math.isfinite(error) or error < 5e-4:
         return f"{mean:.3f}"
-    # Three decimals, so that a column lines up; fewer where the error leaves no meaning to the third.
-    digits = 3 if error < 0.0995 else 2 if error < 0.995 else 1
+    digits = _digits(error)
     return f"{mean:.{digits}f}({round(error * 10**digits)})"
+
+
+def _digits(error: float) -> int:
+    """Three decimals, so that a column lines up; fewer where the error leaves no meaning to the third."""
+    return 3 if error < 0.0995 else 2 if error < 0.995 else 1
 
 
 def plain(value: Any) -> Any:

@@ -128,7 +128,7 @@ def footnotes(evaluation: Evaluation) -> list[str]:
         )
     if evaluation.kind == "token":
         notes.append("Cross-entropies are averaged over the steps of a sequence, then over sequences.")
-    return notes + list(evaluation.left_out)
+    return notes + list(evaluation.notes)
 
 
 def text_table(evaluation: Evaluation) -> str:

@@ -184,8 +184,16 @@ def test_seeds_share_a_row_and_their_spread_is_over_seeds() -> None:
     )
     assert found.row("least_squares").metrics["L_1"].mean == pytest.approx(0, abs=1e-12)
     assert found.split == "all"
+    assert "fitted to the sequences they are judged on" in found.notes[0]
     curve = found.teacher_forced["turned"]
     assert curve.mean == pytest.approx([np.mean([math.cos(a - 0.1) ** 2 for a in (0.3, 0.6)])] * 8)
+
+
+def test_a_predictor_sees_the_phases_that_it_was_fitted_to(tfim: SequenceDataset, table: Evaluation) -> None:
+    raw = Procrustes().fit(tfim.with_phase_convention("raw"))
+    found = evaluate({"mine": raw}, dataset=tfim, compare=False).row("mine")
+    assert found.phase_convention == "raw"
+    assert found.metrics["L_1"] == table.row("procrustes (raw)").metrics["L_1"]
 
 
 def test_predictors_of_one_name_keep_their_own_rows() -> None:
@@ -348,7 +356,7 @@ def test_data_without_a_hamiltonian_leave_out_what_needs_one(tmp_path: Path) -> 
     states = torch.eye(3, dtype=torch.complex128)[torch.arange(8) % 3].expand(4, 8, 3)
     data = SequenceDataset.from_arrays(states, kind="quantum_state", name="cycle")
     found = evaluate(Persistence().fit(data), dataset=data, out=tmp_path)
-    assert [note for note in found.left_out if "names none" in note]
+    assert [note for note in found.notes if "names none" in note]
     assert "exact" not in {row.key for row in found.rows}
     assert found.example is None  # three levels are no qubits
     assert found.row("in_context").metrics["L_1"].mean > 0
