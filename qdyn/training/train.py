@@ -269,11 +269,6 @@ def _ended(record: RunRecord, status: Status, position: Position, *, reason: str
 
 
 def _calibrate(model: nn.Module, train_split: SequenceDataset) -> None:
-    """Fix the global phase of the forecasts, which the losses leave open, where the data carry raw phases."""
-    metadata = train_split.metadata
-    if (
-        metadata.kind == "quantum_state"
-        and metadata.phase_convention == "raw"
-        and isinstance(model, QSAPredictor)
-    ):
+    """Fix the global phase of the forecasts, which no loss sees, on the training split."""
+    if isinstance(model, QSAPredictor):
         model.calibrate_phase(train_split)
