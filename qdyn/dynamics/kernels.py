@@ -21,9 +21,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
-# Vectors of the recurrence that are combined at once, and rows of workspace: those and the two before them.
+# Vectors of the recurrence in memory; they are combined when all are new, and the next ones replace them.
 GROUP = 10
-ROWS = GROUP + 2
 # Smallest chain of the flip kernel: its basis fills a block in single precision.
 SMALLEST_CHAIN = 6
 
@@ -193,6 +192,13 @@ def _flip(typing_context, value, distance):
 
 @njit(nogil=True, cache=True)
 @no_type_check
+def _row(order):
+    """Where a vector is kept: the first two of a group replace those two before them, element by element."""
+    return (order - 2 * (order // GROUP)) % GROUP
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
 def _apply_flips(rows, new, old, older, diagonal, fields, factor, n_sites, first):
     """One step of the recurrence for H = a diagonal plus single-site flips.
 
@@ -356,11 +362,11 @@ def _add_group(rows, pitch, oldest, start, chunk, weight, out, place_after, plac
     weight_4, weight_5 = _splat_strip(weight[oldest + 4]), _splat_strip(weight[oldest + 5])
     weight_6, weight_7 = _splat_strip(weight[oldest + 6]), _splat_strip(weight[oldest + 7])
     weight_8, weight_9 = _splat_strip(weight[oldest + 8]), _splat_strip(weight[oldest + 9])
-    place_0, place_1 = start + pitch * (oldest % ROWS), start + pitch * ((oldest + 1) % ROWS)
-    place_2, place_3 = start + pitch * ((oldest + 2) % ROWS), start + pitch * ((oldest + 3) % ROWS)
-    place_4, place_5 = start + pitch * ((oldest + 4) % ROWS), start + pitch * ((oldest + 5) % ROWS)
-    place_6, place_7 = start + pitch * ((oldest + 6) % ROWS), start + pitch * ((oldest + 7) % ROWS)
-    place_8, place_9 = start + pitch * ((oldest + 8) % ROWS), start + pitch * ((oldest + 9) % ROWS)
+    place_0, place_1 = start + pitch * _row(oldest), start + pitch * _row(oldest + 1)
+    place_2, place_3 = start + pitch * _row(oldest + 2), start + pitch * _row(oldest + 3)
+    place_4, place_5 = start + pitch * _row(oldest + 4), start + pitch * _row(oldest + 5)
+    place_6, place_7 = start + pitch * _row(oldest + 6), start + pitch * _row(oldest + 7)
+    place_8, place_9 = start + pitch * _row(oldest + 8), start + pitch * _row(oldest + 9)
     for place in range(0, chunk, _strip_width(rows)):
         even = _multiply(weight_0, _load_strip(rows, place_0 + place))
         odd = _multiply(weight_1, _load_strip(rows, place_1 + place))
@@ -411,7 +417,7 @@ def evolve(
         members: indices of the trajectories.
         initial: real view of the initial states, (trajectories or 1, 2 dim).
         out: real view of the states to come, (trajectories, times * 2 dim).
-        rows: zeroed workspace, ROWS rows, `pitch` apart.
+        rows: zeroed workspace, GROUP rows, `pitch` apart.
         diagonal: workspace, (dim,).
         phases: workspace, (entries, 2).
         sign_masks: for each product of Z its mask.
@@ -455,7 +461,7 @@ def evolve(
             for place in range(size):
                 rows[place] = origin[place]
             for order in range(lengths[window]):
-                new, old, older = order % ROWS * pitch, (order - 1) % ROWS * pitch, (order - 2) % ROWS * pitch
+                new, old, older = _row(order) * pitch, _row(order - 1) * pitch, _row(order - 2) * pitch
                 step = half if order == 1 else factor
                 if order > 0 and slots.size:
                     _apply_masks(
