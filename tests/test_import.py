@@ -26,17 +26,14 @@ def run(program: str) -> str:
 def test_import_costs_little_more_than_torch() -> None:
     """At most 0.3 s beyond ``import torch``.
 
-    Processor time, and the least of several fresh processes, so that a busy machine does not decide.
+    Processor time, in fresh processes until one keeps to it, so that a busy machine does not decide.
     """
-    program = (
-        "import time, torch; began = time.process_time(); import qdyn; print(time.process_time() - began)"
-    )
-    assert min(float(run(program)) for _ in range(3)) <= 0.3
+    assert any(float(run(f"import time, torch; {TIMED}")) <= 0.3 for _ in range(5))
 
 
 def test_import_without_torch_is_quicker_still() -> None:
     """The public names are resolved on first use, so the name alone costs next to nothing."""
-    assert min(float(run(f"import time; {TIMED}")) for _ in range(3)) <= 0.3
+    assert any(float(run(f"import time; {TIMED}")) <= 0.3 for _ in range(5))
     assert run("import sys, qdyn; print('torch' in sys.modules)") == "False"
 
 
