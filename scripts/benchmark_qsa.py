@@ -11,9 +11,9 @@ machine does falls on both:
              autograd (all seeds share one batch, which saves it work)
 
 Each figure is a median over rounds with the lower and upper quartile and the minimum, by the clock and in CPU
-time, which counts less of what others do to the machine; a ratio is the median of the ratio within a round. The
-training figure is the mean and the standard deviation over seeds of L_1 on the test split (400 steps, Adam at
-2e-2 with a cosine, angles from U(0, 0.3)).
+time, which counts less of what others do to the machine; a ratio is the median of the ratio within a round.
+The training figure is the mean and the standard deviation over seeds of L_1 on the test split (400 steps,
+Adam at 2e-2 with a cosine, angles from U(0, 0.3)).
 """
 
 from __future__ import annotations

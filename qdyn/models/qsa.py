@@ -186,7 +186,7 @@ class QSAPredictor(nn.Module, Predictor):
         length = torch.linalg.vector_norm(predictions, dim=-1, keepdim=True)
         unit = predictions / torch.where(length > 0, length, 1.0)
         if matrices.frame is not None:
-            born = (unit @ matrices.frame.conj().mT).abs().square()
+            born = (unit @ matrices.frame.conj().mT.to(unit.dtype)).abs().square()
             return torch.where(length > 0, born, 1 / born.shape[-1])
         if self.metadata is not None and self.metadata.kind == "real":
             return _real_direction(unit, self.forecast_phase)

@@ -242,6 +242,33 @@ def test_every_loss_trains(name: str) -> None:
     assert train(model, data.split("train"), loss=name, steps=60) < before - 0.3
 
 
+@pytest.mark.parametrize("field", ["complex", "real"])
+def test_tokens_are_learnt_and_their_frame_stays_orthonormal(field: str) -> None:
+    """A cycle of seven words: the next one follows from the present one alone."""
+    start = torch.arange(14).remainder(7)
+    words = (start[:, None] + torch.arange(9)).remainder(7)
+    config = ModelConfig(
+        unitaries="free", kernel="polynomial", embedding_dimension=4, embedding_field=field, initial_angle=1.0
+    )
+    model = QSAPredictor(config, TOKENS, seed=0)
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.05)
+    for _ in range(200):
+        result = model(words[:, :-1], words[:, 1:])
+        optimiser.zero_grad()
+        result.loss_1.mean().backward()
+        optimiser.step()
+        frame = model.matrices().frame
+        assert frame is not None
+        assert float((frame.mH @ frame - torch.eye(4)).abs().max().detach()) < 1e-6
+        assert float(result.loss_1_excess.min().detach()) > -1e-4
+    # Seven words in four dimensions: leverage 4/7 each leaves log(7/4) at best; chance is log 7.
+    floor = math.log(7 / 4)
+    with torch.no_grad():
+        reached = float(model.loss("L_1", words[:, :-1], words[:, 1:]).mean())
+    assert floor < reached < (floor + math.log(7)) / 2
+    assert model.rollout(words[:, :4], 3).shape == (14, 3)
+
+
 def test_trained_phases_reach_the_optimal_value() -> None:
     """For one sequence and fixed W, V every critical point but the best is a strict saddle."""
     sequence = elements(QUANTUM, batch=1, steps=9)
