@@ -10,8 +10,12 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from qdyn.checks import check_finite, check_normalised
-from qdyn.data.backing import Kind
-from qdyn.errors import ArgumentError
+from qdyn.data.backing import Kind, SequenceMetadata
+from qdyn.data.batch import Batch
+from qdyn.errors import ArgumentError, DatasetError
+
+# Of single precision, after a file has been written and read.
+_NORM_TOLERANCE = 1e-3
 
 
 def sequence_array(values: ArrayLike | Tensor, kind: Kind) -> NDArray[Any]:
@@ -51,3 +55,29 @@ def valid_lengths(values: ArrayLike | Tensor, count: int, length: int) -> NDArra
     if array.min() < 2 or array.max() > length or bool((array % 1 != 0).any()):
         raise ArgumentError(f"Argument `lengths` must hold integers from 2 to {length}.")
     return array.astype(np.int64)
+
+
+def check_batch(batch: Batch, metadata: SequenceMetadata) -> None:
+    """Refuse what a file should not hold: NaN, and states that are no unit vectors.
+
+    Reading a window cannot afford this, so whoever trains on or judges a dataset asks for it.
+
+    Args:
+        batch: Elements (B, T, d) as read.
+        metadata: Of the dataset they come from.
+
+    Raises:
+        DatasetError: an element that the mask lets through is wrong; it is named.
+    """
+    if metadata.kind == "token":
+        return
+    tolerance = _NORM_TOLERANCE if metadata.kind == "quantum_state" else torch.inf
+    for elements, shift in ((batch.inputs, 0), (batch.targets, 1)):
+        norms = torch.linalg.vector_norm(elements, dim=-1)
+        wrong = batch.mask & ~(norms.isfinite() & ((norms - 1).abs() <= tolerance))
+        if bool(wrong.any()):
+            item, step = (int(place) for place in wrong.nonzero()[0])
+            raise DatasetError(
+                f"The dataset {metadata.name} is damaged: element {step + shift} of its item "
+                f"{int(batch.indices[item])} has norm {float(norms[item, step]):g}."
+            )

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qdyn.data.array_checks import check_batch
 from qdyn.data.sequences import Batch, SequenceDataset
 from qdyn.evaluation.contestants import Contestant
 from qdyn.evaluation.metrics import (
@@ -121,7 +122,9 @@ def batches_of(split: SequenceDataset, convention: str | None) -> Iterator[Batch
     if convention in ("raw", "first_real") and split.metadata.kind == "quantum_state":
         shown = split.with_phase_convention(convention)  # type: ignore[arg-type]
     for start in range(0, len(shown), _BATCH):
-        yield shown.batch(range(start, min(start + _BATCH, len(shown))))
+        batch = shown.batch(range(start, min(start + _BATCH, len(shown))))
+        check_batch(batch, shown.metadata)
+        yield batch
 
 
 def told(predictor: Predictor, batch: Batch) -> Predictor:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qdyn.data.array_checks import check_batch
 from qdyn.data.sequences import Batch, SequenceDataset
 
 _RESIDENT_BYTES = 1 << 30
@@ -91,4 +92,6 @@ class BatchSource:
         return len(self._dataset) * sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def _fetch(self, indices: np.ndarray) -> Batch:
-        return self._dataset.batch(indices).to(self._device, self._dtype)
+        batch = self._dataset.batch(indices)
+        check_batch(batch, self._dataset.metadata)
+        return batch.to(self._device, self._dtype)

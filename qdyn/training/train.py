@@ -11,6 +11,7 @@ from typing import cast
 import torch
 from torch import nn
 
+from qdyn.checks import check_integer
 from qdyn.config import to_mapping
 from qdyn.data.load import load_dataset
 from qdyn.data.sequences import SequenceDataset
@@ -193,6 +194,8 @@ class _Session:
         self._train_split = splits["train"]
         precision = getattr(torch, config.training.dtype)
         window = config.dataset.window
+        if window is not None:
+            check_integer("dataset.window", window, minimum=1, maximum=self._train_split.n_steps)
         drawn = splits["train"].windows(window, stride=config.dataset.stride) if window else splits["train"]
         self._train = BatchSource(drawn, device=device, dtype=precision)
         self._validation = (
