@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
@@ -103,6 +106,25 @@ def test_the_package_is_seen() -> None:
     assert any(one.imported == "qdyn.errors" for one in IMPORTS)
 
 
+def test_planted_imports_are_found() -> None:
+    """What the rules look for is seen in functions, under TYPE_CHECKING and by either form of import."""
+    planted = (
+        "import qutip\n"
+        "def f():\n    from qdyn.training import run\n"
+        "if TYPE_CHECKING:\n    from qdyn.evaluation.evaluate import evaluate\n"
+        "class A:\n    import numba\n"
+    )
+    found = [
+        (one.imported, one.on_load) for one in walk("qdyn.quantum.planted", ast.parse(planted), on_load=True)
+    ]
+    assert found == [
+        ("qutip", True),
+        ("qdyn.training.run", False),
+        ("qdyn.evaluation.evaluate", False),
+        ("numba", True),
+    ]
+
+
 def test_every_room_has_its_place() -> None:
     assert {room_of(module) for module in MODULES} - {FACE} - set(LEVEL) == set()
 
@@ -159,6 +181,19 @@ def test_heavy_packages_are_imported_where_they_are_used() -> None:
         and (one.imported.split(".")[0] in HEAVY or one.imported in KERNELS)
     ]
     assert early == []
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """Nothing works only because another package happens to bring it along."""
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
+    declared = {re.split(r"[^\w.-]", one)[0].lower() for one in project["dependencies"]}
+    declared |= {"yaml"} if "pyyaml" in declared else set()
+    # numba brings llvmlite and jinja2 markupsafe, of versions that suit them; CUDA-Q is an extra.
+    declared |= {"llvmlite", "markupsafe", "cudaq", FACE}
+    imported = {one.imported.split(".")[0] for one in IMPORTS} - set(sys.stdlib_module_names)
+    assert imported - declared == set()
 
 
 def test_nothing_is_star_imported() -> None:
