@@ -562,8 +562,10 @@ def bessel(arguments, n_terms):
     table = np.zeros((arguments.size, n_terms))
     for place in range(arguments.size):
         x = arguments[place]
-        if x == 0:
+        if x < 1e-30:
             table[place, 0] = 1
+            if n_terms > 1:
+                table[place, 1] = x / 2
             continue
         top = int(max(float(n_terms), x)) + 40 + int(6 * x ** (1 / 3))
         higher, current, norm = 0.0, 1e-250, 0.0
