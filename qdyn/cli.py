@@ -62,8 +62,7 @@ def _run(tokens: list[str]) -> int:
         top.refuse_unknown_options(before)
         top.parse_args(before)
         if name is None:
-            top.print_help()
-            return 0
+            raise UsageError("COMMAND is missing; see qdyn --help.")
         command = _command(name)
         parser = command.parser()
         parser.refuse_unknown_options(after)

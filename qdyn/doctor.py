@@ -66,6 +66,7 @@ def examine() -> Diagnosis:
     problems: list[str] = []
     findings = [
         Finding("qdyn", f"{__version__} at {Path(__file__).resolve().parent}"),
+        Finding("import name", f"`import qdyn`, from the distribution {DISTRIBUTION}"),
         Finding("python", f"{platform.python_version()} at {sys.executable}"),
         Finding("system", platform.platform()),
         *_versions(problems),

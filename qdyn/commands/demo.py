@@ -24,7 +24,7 @@ def parser() -> CommandParser:
     made = CommandParser(
         name="demo",
         summary=f"{SUMMARY}.\n{_DETAILS}",
-        example="qdyn demo\nqdyn demo --quick --out /tmp/first-look",
+        example="qdyn demo\nqdyn demo --quick --out first-look",
     )
     made.add_argument(
         "--quick",

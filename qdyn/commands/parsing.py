@@ -60,6 +60,7 @@ def _readable(message: str) -> str:
     """The parser's message in the words of whoever typed: PRESET, option --workers."""
     text = " ".join(message.split())
     text = re.sub(r"^argument (--\S+): ", r"option \1 ", text)
+    text = re.sub(r"^unrecognized arguments: (.*)$", r"unexpected '\1'", text, flags=re.IGNORECASE)
     if text.startswith(_MISSING):
         names = [name.rsplit(".", 1)[-1].upper() for name in text.removeprefix(_MISSING).split(", ")]
         text = f"{' and '.join(names)} is missing"

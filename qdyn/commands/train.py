@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 from qdyn.commands.parsing import CommandParser, integer
@@ -56,6 +57,7 @@ def parser() -> CommandParser:
 def run(options: Any) -> int:
     """Do it."""
     from qdyn.config import override, read_yaml
+    from qdyn.files import inside
     from qdyn.shipped import find_yaml
 
     mapping = read_yaml(find_yaml("models", options.preset))  # told before torch loads
@@ -71,6 +73,8 @@ def run(options: Any) -> int:
         return 0
     from qdyn.training.train import train
 
+    if options.out is None:
+        inside(Path("runs"), config.name)
     out = options.out or f"runs/{config.name}"
     made = train(config, dataset=options.dataset, out=out, resume=options.resume, progress=True)
     print(f"{made!r}\nTo judge it: qdyn evaluate {out}")
