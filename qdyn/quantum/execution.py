@@ -12,11 +12,13 @@ from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer
 from qdyn.errors import ArgumentError
-from qdyn.quantum.circuit import Gate
-from qdyn.quantum.cudaq import CudaqExecutor, bound_circuits
+from qdyn.quantum.circuit import Circuit
+from qdyn.quantum.cudaq import DEFAULT_TARGET, CudaqExecutor, bound_circuits
+from qdyn.quantum.gradients import RULES, with_gradient
 from qdyn.quantum.noise import GateNoise
 from qdyn.quantum.program import AllZero, PauliSum, Program
-from qdyn.quantum.shots import proportion_interval
+from qdyn.quantum.readings import Reading, estimate, readings_of
+from qdyn.quantum.statevector import run_statevector
 
 BACKENDS = ("torch", "cudaq")
 
@@ -50,6 +52,7 @@ def run_circuit(
     target: str | None = None,
     seed: int | None = None,
     noise: GateNoise | None = None,
+    gradient: str | None = None,
     dtype: torch.dtype = torch.complex128,
     device: torch.device | str | None = None,
 ) -> CircuitResult:
@@ -62,6 +65,9 @@ def run_circuit(
         target: CUDA-Q target, "qpp-cpu" when None; not for torch.
         seed: seed of the shots, >= 0; a fresh one when None.
         noise: gate noise; CUDA-Q's density-matrix-cpu only.
+        gradient: how the value is differentiated where autograd cannot see inside, by those slot values that
+            require a gradient: "parameter_shift" or "spsa" (see qdyn.quantum.gradients). None gives an exact
+            torch run its autograd, and every other run no gradient.
         dtype: complex64 or complex128; torch only.
         device: where torch computes.
 
@@ -73,13 +79,12 @@ def run_circuit(
         MissingExtraError: "cudaq" without CUDA-Q.
 
     Example:
-        >>> from qdyn.quantum.circuit import Circuit
         >>> coin = Program(Circuit(q=1).h(0), {}, AllZero((0,)))
         >>> round(float(run_circuit(coin).value), 12)
         0.5
         >>> result = run_circuit(coin, shots=1000, seed=1)
         >>> [round(float(end), 3) for end in result.interval]
-        [0.442, 0.504]
+        [0.466, 0.528]
     """
     check_choice("backend", backend, BACKENDS)
     observable = program.observable
@@ -92,113 +97,93 @@ def run_circuit(
     if backend == "torch" and (target is not None or noise is not None):
         name = "target" if target is not None else "noise"
         raise ArgumentError(f"Argument `{name}` is for the backend 'cudaq', but the backend is 'torch'.")
-    if shots is None:
-        if backend == "torch":
-            value = program.expectation(dtype=dtype, device=device)
-            return CircuitResult(value, None, program.n_qubits, None, backend, None)
-        executor = CudaqExecutor(target, noise=noise)
-        numbers = executor.expectations(bound_circuits(program.circuit, program.members()), observable)
-        value = torch.from_numpy(numbers).reshape(program.batch_shape)
-        return CircuitResult(value, None, program.n_qubits, None, backend, executor.target)
-    readings = _readings(observable)
-    if backend == "torch":
-        label, hits = (
-            None,
-            _hits_on_torch(program, readings, shots, seed, program.states(dtype=dtype, device=device)),
-        )
-    else:
-        executor = CudaqExecutor(target, noise=noise)
-        label, hits = executor.target, _hits_on_cudaq(program, readings, shots, seed, executor)
-    value, *interval = (
-        torch.from_numpy(n).reshape(program.batch_shape) for n in _estimate(readings, hits, shots)
+    if gradient is not None:
+        check_choice("gradient", gradient, RULES)
+    runner = Runner(
+        backend=backend, shots=shots, target=target, seed=seed, noise=noise, dtype=dtype, device=device
     )
-    return CircuitResult(value, (interval[0], interval[1]), program.n_qubits, shots, backend, label)
+    if shots is None and backend == "torch" and gradient is None:
+        value: Tensor = program.expectation(dtype=dtype, device=device)
+        return CircuitResult(value, None, program.n_qubits, None, backend, None)
+    batch = program.batch_shape
+    if backend == "torch":
+        states = program.states(dtype=dtype, device=device).detach().reshape(-1, 2**program.n_qubits)
+        found, lower, upper = runner.measure_states(states, observable)
+    else:
+        circuits = bound_circuits(program.circuit, program.members())
+        found, lower, upper = runner.measure(circuits, observable)
+    value, *ends = (torch.from_numpy(number).reshape(batch) for number in (found, lower, upper))
+    if gradient is not None:
+        value = with_gradient(
+            value, program, lambda circuits: runner.measure(circuits, observable)[0], rule=gradient, seed=seed
+        )
+    label = (target or DEFAULT_TARGET) if backend == "cudaq" else None
+    interval = None if shots is None else (ends[0], ends[1])
+    return CircuitResult(value, interval, program.n_qubits, shots, backend, label)
 
 
-@dataclass(frozen=True)
-class _Reading:
-    """A yes-or-no question to the bits: all zero on some qubits, or even parity of a Pauli string.
+class Runner:
+    """A backend with its options: measures one observable in many bound circuits.
 
-    The observable is the sum over its readings of offset + slope * (probability of yes).
+    With a seed, measurement number m of a runner has shots that depend on (seed, m) only.
     """
 
-    observable: AllZero | PauliSum
-    offset: float
-    slope: float
+    def __init__(
+        self,
+        *,
+        backend: str,
+        shots: int | None = None,
+        target: str | None = None,
+        seed: int | None = None,
+        noise: GateNoise | None = None,
+        dtype: torch.dtype = torch.complex128,
+        device: torch.device | str | None = None,
+    ) -> None:
+        self.shots, self.seed, self.dtype, self.device = shots, seed, dtype, device
+        self.executor = CudaqExecutor(target, noise=noise) if backend == "cudaq" else None
+        self._measurements = 0
 
-    def basis_change(self) -> list[Gate]:
-        """Gates after which a Pauli string is a product of Z."""
-        if isinstance(self.observable, AllZero):
-            return []
-        gates = []
-        for qubit, letter in enumerate(self.observable.terms[0][1]):
-            if letter == "Y":
-                gates.append(Gate("sdg", qubit))
-            if letter in "XY":
-                gates.append(Gate("h", qubit))
-        return gates
+    def measure(
+        self, circuits: list[Circuit], observable: AllZero | PauliSum
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Value and interval in each circuit; the interval is the value itself for an exact run."""
+        if self.executor is None:
+            states = [run_statevector(circuit, dtype=self.dtype, device=self.device) for circuit in circuits]
+            return self.measure_states(torch.stack(states), observable)
+        if self.shots is None:
+            value = self.executor.expectations(circuits, observable)
+            return value, value, value
+        readings = readings_of(observable)
+        hits = self._sampled(circuits, readings, int(self._next_seed().generate_state(1)[0]) >> 1)
+        return estimate(readings, hits, self.shots)
 
-    def probability(self, states: Tensor) -> NDArray[np.float64]:
-        """Of yes, in each state."""
-        found = self.observable.expectation(states).detach().double().cpu().numpy()
-        return np.asarray((found if isinstance(self.observable, AllZero) else (1 + found) / 2).clip(0, 1))
+    def measure_states(
+        self, states: Tensor, observable: AllZero | PauliSum
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """As `measure`, in state vectors (members, 2**n); shots are binomial draws."""
+        if self.shots is None:
+            value = observable.expectation(states).double().cpu().numpy()
+            return value, value, value
+        readings = readings_of(observable)
+        draws = np.random.default_rng(self._next_seed())
+        hits = np.array([draws.binomial(self.shots, reading.probability(states)) for reading in readings])
+        return estimate(readings, hits, self.shots)
 
-    def says_yes(self, bits: str) -> bool:
-        """To a bit string read after the basis change."""
-        if isinstance(self.observable, AllZero):
-            return all(bits[qubit] == "0" for qubit in self.observable.qubits)
-        word = self.observable.terms[0][1]
-        return sum(bit == "1" for bit, letter in zip(bits, word, strict=True) if letter != "I") % 2 == 0
+    def _next_seed(self) -> np.random.SeedSequence:
+        self._measurements += 1
+        return np.random.SeedSequence(self.seed, spawn_key=(self._measurements,))
 
-
-def _readings(observable: AllZero | PauliSum) -> list[_Reading]:
-    if isinstance(observable, AllZero):
-        return [_Reading(observable, 0.0, 1.0)]
-    return [_Reading(PauliSum(((1.0, word),)), -c, 2 * c) for c, word in observable.terms]
-
-
-def _hits_on_torch(
-    program: Program, readings: list[_Reading], shots: int, seed: int | None, states: Tensor
-) -> NDArray[np.int64]:
-    """Yes counts (readings, members): binomial draws with the exact probabilities."""
-    rows = []
-    for number, reading in enumerate(readings):
-        draws = np.random.default_rng(
-            None if seed is None else np.random.SeedSequence(seed, spawn_key=(number,))
+    def _sampled(self, circuits: list[Circuit], readings: list[Reading], seed: int) -> NDArray[np.int64]:
+        """Yes counts (readings, circuits) from bit strings."""
+        assert self.executor is not None
+        assert self.shots is not None
+        turned = [
+            circuit.like([*circuit, *reading.basis_change()]) for reading in readings for circuit in circuits
+        ]
+        counts = iter(self.executor.counts(turned, shots=self.shots, seed=seed))
+        return np.array(
+            [
+                [sum(n for bits, n in next(counts).items() if reading.says_yes(bits)) for _ in circuits]
+                for reading in readings
+            ]
         )
-        probability = np.broadcast_to(reading.probability(states), program.batch_shape)
-        rows.append(draws.binomial(shots, probability.reshape(-1)))
-    return np.array(rows, dtype=np.int64)
-
-
-def _hits_on_cudaq(
-    program: Program, readings: list[_Reading], shots: int, seed: int | None, executor: CudaqExecutor
-) -> NDArray[np.int64]:
-    """Yes counts (readings, members) from sampled bit strings."""
-    circuits = bound_circuits(program.circuit, program.members())
-    turned = [bound.like([*bound, *reading.basis_change()]) for reading in readings for bound in circuits]
-    counts = executor.counts(turned, shots=shots, seed=seed)
-    asked = [reading for reading in readings for _ in circuits]
-    hits = [
-        sum(count for bits, count in tally.items() if reading.says_yes(bits))
-        for reading, tally in zip(asked, counts, strict=True)
-    ]
-    return np.array(hits, dtype=np.int64).reshape(len(readings), len(circuits))
-
-
-def _estimate(
-    readings: list[_Reading], hits: NDArray[np.int64], shots: int
-) -> tuple[NDArray[np.float64], ...]:
-    """Estimate, lower and upper end for each member."""
-    offsets = np.array([[reading.offset] for reading in readings])
-    slopes = np.array([[reading.slope] for reading in readings])
-    value = (offsets + slopes * hits / shots).sum(0)
-    if len(readings) == 1:
-        ends = np.sort(
-            np.stack([offsets[0] + slopes[0] * end for end in proportion_interval(hits[0], shots)]), axis=0
-        )
-        return value, ends[0], ends[1]
-    # A sum of independent estimates: the normal interval, each variance from counts that are never 0 or all.
-    smoothed = (hits + 1) / (shots + 2)
-    reach = 1.96 * np.sqrt((slopes**2 * smoothed * (1 - smoothed) / shots).sum(0))
-    return value, value - reach, value + reach

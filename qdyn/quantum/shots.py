@@ -38,15 +38,15 @@ def proportion_interval(
 
 
 def log_ratio_interval(
-    successes: tuple[int, int], shots: tuple[int, int], *, confidence: float = CONFIDENCE
-) -> tuple[float, float, float]:
+    successes: tuple[ArrayLike, ArrayLike], shots: tuple[int, int], *, confidence: float = CONFIDENCE
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """The logarithm of a ratio of two independent probabilities, with its interval.
 
     log(p_1/p_2) is estimated from counts k + 1/2 of n + 1/2 readings, with the variance
     sum_i 1/(k_i + 1/2) - 1/(n_i + 1/2).
 
     Args:
-        successes: how often each event was read.
+        successes: how often each event was read; arrays of one shape.
         shots: the readings of each.
         confidence: wanted coverage.
 
@@ -56,16 +56,17 @@ def log_ratio_interval(
     Source: S. D. Walter, Biometrika 62, 371 (1975).
 
     Example:
-        >>> [round(number, 3) for number in log_ratio_interval((100, 200), (1000, 1000))]
+        >>> [round(float(number), 3) for number in log_ratio_interval((100, 200), (1000, 1000))]
         [-0.691, -0.914, -0.468]
     """
     from scipy.stats import norm
 
-    (first, second), (first_shots, second_shots) = successes, shots
-    estimate = math.log((first + 0.5) / (first_shots + 0.5)) - math.log((second + 0.5) / (second_shots + 0.5))
-    variance = 1 / (first + 0.5) - 1 / (first_shots + 0.5) + 1 / (second + 0.5) - 1 / (second_shots + 0.5)
-    reach = float(norm.ppf((1 + confidence) / 2)) * math.sqrt(variance)
-    return estimate, estimate - reach, estimate + reach
+    first, second = (np.asarray(count, dtype=np.float64) + 0.5 for count in successes)
+    first_total, second_total = (count + 0.5 for count in shots)
+    estimate = np.asarray(np.log(first / first_total) - np.log(second / second_total))
+    variance = 1 / first - 1 / first_total + 1 / second - 1 / second_total
+    reach = norm.ppf((1 + confidence) / 2) * np.sqrt(variance)
+    return estimate, np.asarray(estimate - reach), np.asarray(estimate + reach)
 
 
 def shots_for_loss(error: float, *, mu: float, zeta: float) -> tuple[int, int]:
