@@ -97,6 +97,8 @@ class TestTrainAndEvaluate:
         ):
             assert part in table
         assert (tmp_path / "run" / "evaluation" / "report.html").stat().st_size > 10_000
+        plain = done(typed("evaluate", "run", "--out", "plain", "--no-baselines", PYTHONIOENCODING="ascii"))
+        assert "a ? b: mean and sample standard deviation" in plain
         finished = bytes_of(tmp_path / "run")
         assert "already holds a run" in refused("train", "qsa-tfim-4q", "--out", "run", *TINY)
         done(typed("train", "qsa-tfim-4q", "--out", "run", *TINY, "--resume"))
