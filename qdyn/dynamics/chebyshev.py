@@ -146,7 +146,10 @@ class _Workspace:
 
 def _zeros(length: int, dtype: Any) -> NDArray[Any]:
     real = torch.float32 if dtype is np.float32 else torch.float64
-    return empty_tensor(length, dtype=real).zero_().numpy()
+    memory = empty_tensor(length, dtype=real).numpy()
+    # Not by torch, which would start threads of its own within each of ours.
+    memory.fill(0)
+    return memory
 
 
 def _real_rows(states: Tensor) -> NDArray[Any]:
