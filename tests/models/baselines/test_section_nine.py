@@ -38,7 +38,9 @@ PUBLISHED = [
 ]
 
 
-@pytest.mark.parametrize(("predictor", "phases", "loss", "fidelity"), PUBLISHED, ids=str)
+@pytest.mark.parametrize(
+    ("predictor", "phases", "loss", "fidelity"), PUBLISHED, ids=lambda one: getattr(one, "name", str(one))
+)
 def test_figures_of_the_theory_page(
     section_nine: Callable[[str], SequenceDataset],
     predictor: Baseline,
