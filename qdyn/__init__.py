@@ -24,9 +24,12 @@ if TYPE_CHECKING:
     from qdyn.data.sequences import SequenceDataset as SequenceDataset
     from qdyn.dynamics.evolve import evolve as evolve
     from qdyn.dynamics.trajectory import Trajectory as Trajectory
+    from qdyn.dynamics.trotter import trotter as trotter
     from qdyn.errors import QdynError as QdynError
     from qdyn.evaluation.evaluate import evaluate as evaluate
     from qdyn.models.qsa import QSAPredictor as QSAPredictor
+    from qdyn.quantum.drives import DrivenHamiltonian as DrivenHamiltonian
+    from qdyn.quantum.drives import SampledDrive as SampledDrive
     from qdyn.quantum.execution import run_circuit as run_circuit
     from qdyn.quantum.hamiltonians import TransverseFieldIsing as TransverseFieldIsing
     from qdyn.quantum.lattices import chain_bonds as chain_bonds
@@ -47,6 +50,7 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "Batch": "qdyn.data.sequences",
+    "DrivenHamiltonian": "qdyn.quantum.drives",
     "LongRangeIsing": "qdyn.quantum.spin_models",
     "MixedFieldIsing": "qdyn.quantum.spin_models",
     "PauliSum": "qdyn.quantum.pauli_sum",
@@ -54,6 +58,7 @@ _HOME_OF = {
     "QSAPredictor": "qdyn.models.qsa",
     "QdynError": "qdyn.errors",
     "Run": "qdyn.training.run",
+    "SampledDrive": "qdyn.quantum.drives",
     "SequenceDataset": "qdyn.data.sequences",
     "Trajectory": "qdyn.dynamics.trajectory",
     "TransverseFieldIsing": "qdyn.quantum.hamiltonians",
@@ -74,6 +79,7 @@ _HOME_OF = {
     "random_product_states": "qdyn.quantum.states",
     "square_bonds": "qdyn.quantum.lattices",
     "train": "qdyn.training.train",
+    "trotter": "qdyn.dynamics.trotter",
 }
 
 __all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604

@@ -12,9 +12,11 @@ from torch import Tensor
 from qdyn.checks import check_choice, check_finite, check_normalised, check_positive
 from qdyn.dynamics.chebyshev import estimate_chebyshev, evolve_chebyshev
 from qdyn.dynamics.exact import estimate_exact, evolve_exactly
-from qdyn.dynamics.methods import METHODS, Problem, Store, choose_method, register_method
+from qdyn.dynamics.methods import METHODS, Method, Problem, Store, choose_method, register_method
+from qdyn.dynamics.qutip import estimate_qutip, evolve_by_qutip
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.trajectory import Quantity, Trajectory
+from qdyn.dynamics.trotter import trotter
 from qdyn.errors import ArgumentError
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.observable_names import named_observable
@@ -30,7 +32,7 @@ def evolve(
     initial_state: Tensor | NDArray[Any],
     times: Sequence[float] | Tensor | NDArray[Any],
     *,
-    method: str = "auto",
+    method: str | Method = "auto",
     observables: Observables = None,
     store: Store = "states",
     error: float | None = None,
@@ -45,11 +47,12 @@ def evolve(
     having Hamiltonian i and initial state i; a single one serves every trajectory.
 
     Args:
-        hamiltonian: H on n sites, single or a batch.
+        hamiltonian: H on n sites, single or a batch; a `DrivenHamiltonian` depends on time.
         initial_state: psi_0, unit vectors of shape (2**n,) or (batch, 2**n), site 0 the most significant bit.
         times: increasing times in units of 1/J, shape (times,). psi_0 is the state at t = 0, whether 0 is
             among them or not; negative times run backwards.
-        method: "auto" or a name in `METHODS`; the trajectory says which one ran.
+        method: "auto", a name in `METHODS`, or a method made to measure, such as ``trotter(order=2,
+            step=0.1)``; the trajectory says which one ran.
         observables: what to measure at every time, on the way: names such as "magnetisation_x" (see
             `named_observable`) or `Observable` objects.
         store: "states" keeps every state, "final" the last one, "none" only the expectation values.
@@ -227,3 +230,19 @@ register_method(
     description="Chebyshev expansion with a Hamiltonian that is never a matrix",
     estimate=estimate_chebyshev,
 )
+register_method(
+    "qutip",
+    evolve_by_qutip,
+    description="QuTiP's ninth-order Runge-Kutta solver with tight tolerances, an independent witness",
+    estimate=estimate_qutip,
+    drives=True,
+)
+for _order in (2, 4, 6):
+    _formula = trotter(order=_order)
+    register_method(
+        _formula.name,
+        _formula.function,
+        description=_formula.description,
+        estimate=_formula.estimate,
+        drives=True,
+    )

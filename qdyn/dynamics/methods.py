@@ -19,6 +19,7 @@ from torch import Tensor
 from qdyn.checks import check_choice
 from qdyn.errors import ArgumentError, MemoryLimitError
 from qdyn.memory import available_memory
+from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.observables import Observable
 
@@ -106,12 +107,13 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Method:
-    """A registered method of time evolution."""
+    """A method of time evolution; ``drives`` says whether it follows a Hamiltonian that depends on time."""
 
     name: str
     function: Callable[[Problem, Recorder], Mapping[str, float] | None]
     description: str
     estimate: Callable[[Problem], Estimate]
+    drives: bool = False
 
 
 METHODS: dict[str, Method] = {}
@@ -124,6 +126,7 @@ def register_method(
     *,
     description: str,
     estimate: Callable[[Problem], Estimate],
+    drives: bool = False,
 ) -> None:
     """Add a method that ``evolve(method=name)`` can use and ``method="auto"`` can choose.
 
@@ -132,6 +135,7 @@ def register_method(
         function: solves a `Problem` and hands the states to the `Recorder`.
         description: one line for people who choose a method.
         estimate: error, memory and time that it expects for a problem.
+        drives: whether it solves problems whose Hamiltonian depends on time.
 
     Raises:
         ArgumentError: the name is taken.
@@ -143,18 +147,26 @@ def register_method(
     """
     if name == "auto" or name in METHODS:
         raise ArgumentError(f"Argument `name` must be a new name for a method, but {name!r} is taken.")
-    METHODS[name] = Method(name, function, description, estimate)
+    METHODS[name] = Method(name, function, description, estimate, drives)
 
 
-def choose_method(name: str, problem: Problem) -> tuple[Method, Estimate]:
-    """The method called ``name``; for "auto" the quickest one that keeps the error and fits in memory.
+def choose_method(wanted: str | Method, problem: Problem) -> tuple[Method, Estimate]:
+    """The method ``wanted``; for "auto" the quickest one that keeps the error and fits in memory.
 
     Raises:
-        ArgumentError: the name is unknown, or the error cannot be kept.
+        ArgumentError: the name is unknown, it cannot follow a drive, or the error cannot be kept.
         MemoryLimitError: the problem does not fit in memory.
     """
-    check_choice("method", name, ["auto", *METHODS])
-    candidates = list(METHODS.values()) if name == "auto" else [METHODS[name]]
+    driven = isinstance(problem.hamiltonian, DrivenHamiltonian)
+    if isinstance(wanted, Method):
+        name, candidates = wanted.name, [wanted]
+    else:
+        check_choice("method", wanted, ["auto", *METHODS])
+        name, candidates = wanted, list(METHODS.values()) if wanted == "auto" else [METHODS[wanted]]
+    if driven and not any(method.drives for method in candidates):
+        able = ", ".join(method.name for method in METHODS.values() if method.drives)
+        raise ArgumentError(f"Argument `method` must be one that follows a drive ({able}), but is {name!r}.")
+    candidates = [method for method in candidates if method.drives or not driven]
     estimates = [(method, method.estimate(problem)) for method in candidates]
     accurate = [pair for pair in estimates if problem.error is None or pair[1].error <= problem.error]
     if not accurate:

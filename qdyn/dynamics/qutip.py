@@ -1,0 +1,124 @@
+"""QuTiP as an independent solver: a high-order Runge-Kutta method with tight tolerances.
+
+It shares nothing with the methods of qdyn but the matrix of the Hamiltonian, which makes it a witness, not a
+competitor: every trajectory is integrated by itself.
+
+Source: J. R. Johansson, P. D. Nation, F. Nori, Computer Physics Communications 184, 1234 (2013).
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qdyn.dynamics.methods import Estimate, Problem
+from qdyn.dynamics.recorder import Recorder
+from qdyn.quantum.drives import DrivenHamiltonian
+from qdyn.quantum.hamiltonians import Hamiltonian
+
+# Verner's ninth-order pair; what it leaves is mostly rounding.
+_OPTIONS = {
+    "method": "vern9",
+    "rtol": 1e-11,
+    "atol": 1e-13,
+    "nsteps": 10**8,
+    "normalize_output": False,
+    "progress_bar": "",
+    "store_states": True,
+}
+_WINDOW = 32
+
+
+def evolve_by_qutip(problem: Problem, recorder: Recorder) -> None:
+    """Solve ``problem`` trajectory by trajectory with ``qutip.SESolver``."""
+    times = problem.times.numpy()
+    for member in range(problem.n_trajectories):
+        hamiltonian = problem.hamiltonian
+        if hamiltonian.batch_size is not None:
+            hamiltonian = hamiltonian.member(member)
+        start = problem.initial_states[member].numpy(force=True)
+        zero = np.flatnonzero(times == 0)
+        for sign, indices in ((-1, np.flatnonzero(times < 0)[::-1]), (1, np.flatnonzero(times > 0))):
+            state = start
+            for first in range(0, len(indices), _WINDOW):
+                chosen = indices[first : first + _WINDOW]
+                origin = times[indices[first - 1]] if first else 0.0
+                states = solve(hamiltonian, state, np.array([origin, *times[chosen]]), sign)
+                state = states[-1]
+                for index, found in zip(chosen, states, strict=True):
+                    _put(recorder, problem, member, int(index), found)
+        for index in zero:
+            _put(recorder, problem, member, int(index), start)
+
+
+def solve(
+    hamiltonian: Hamiltonian, state: NDArray[Any], times: NDArray[np.float64], sign: int
+) -> list[NDArray[Any]]:
+    """The states at times[1:], which run away from t = 0; ``state`` is the one at times[0].
+
+    The integrator starts anew wherever a drive has a kink or a step.
+    """
+    first, last = float(times[0]), float(times[-1])
+    inner: list[float] = []
+    if isinstance(hamiltonian, DrivenHamiltonian):
+        inner = hamiltonian.breaks(min(first, last), max(first, last))
+    found: list[NDArray[Any]] = []
+    for start, end in pairwise([first, *inner[::sign], last]):
+        wanted = times[1:][(sign * times[1:] > sign * start) & (sign * times[1:] <= sign * end)]
+        stops = wanted if len(wanted) and wanted[-1] == end else np.append(wanted, end)
+        states = _integrate(hamiltonian, state, start, stops, sign)
+        found += states[: len(wanted)]
+        state = states[-1]
+    return found
+
+
+def _integrate(
+    hamiltonian: Hamiltonian, state: NDArray[Any], start: float, stops: NDArray[np.float64], sign: int
+) -> list[NDArray[Any]]:
+    """Follow d psi / ds = -i sign H(start + sign s) psi from s = 0 on."""
+    import qutip
+
+    operator: Any
+    if isinstance(hamiltonian, DrivenHamiltonian):
+        factors = hamiltonian.around((start + float(stops[-1])) / 2)
+        static, *driven = (part.to_qutip() for part in hamiltonian.parts)
+
+        def factor(place: int) -> Any:
+            return lambda t: sign * float(factors(start + sign * t)[place])
+
+        parts = [[part, factor(place)] for place, part in enumerate(driven, start=1)]
+        operator = qutip.QobjEvo([sign * static, *parts])
+    else:
+        operator = sign * hamiltonian.to_qutip()
+    ket = qutip.Qobj(state[:, None], dims=[[2] * hamiltonian.n_sites, [1]])
+    result = qutip.sesolve(operator, ket, [0.0, *abs(stops - start)], options=_OPTIONS)
+    return [np.asarray(found.full()[:, 0]) for found in result.states[1:]]
+
+
+def _put(recorder: Recorder, problem: Problem, member: int, index: int, state: NDArray[Any]) -> None:
+    values: Tensor = torch.as_tensor(state, device=problem.device)
+    recorder.put(slice(member, member + 1), slice(index, index + 1), values[None, None])
+
+
+def estimate_qutip(problem: Problem) -> Estimate:
+    """Tolerance times phase; a hundred times the time of a compiled method."""
+    norm, longest = largest_norm(problem), float(problem.times.abs().max())
+    error = 1e-12 * (10 + norm * longest) + (1e-7 if problem.dtype == torch.complex64 else 0)
+    strings = 2 * problem.n_sites
+    steps = 60 * norm * longest + 20 * problem.n_times
+    seconds = problem.n_trajectories * steps * (2e-5 + 2e-9 * problem.dimension * strings)
+    return Estimate(error, 16 * problem.dimension * (strings + 40) + 64 * 2**20, 1.0 + seconds)
+
+
+def largest_norm(problem: Problem) -> float:
+    """A bound on |H(t)|, taken at the times of the problem where it depends on time."""
+    if isinstance(problem.hamiltonian, DrivenHamiltonian):
+        first, last = min(0.0, float(problem.times[0])), max(0.0, float(problem.times[-1]))
+        problem.hamiltonian.breaks(first, last)
+        return problem.hamiltonian.largest_norm(torch.linspace(first, last, 33, dtype=torch.float64))
+    return float(problem.hamiltonian.pauli_terms().coefficients.abs().sum(dim=-1).max())
