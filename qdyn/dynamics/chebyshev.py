@@ -173,8 +173,9 @@ def _run(  # noqa: PLR0917
         kernels.evolve(
             part, initial, out, space.rows, space.pitch, space.diagonal, space.phases,
             operator.sign_masks, operator.couplings, operator.fields, operator.middles,
-            operator.slots, operator.signs, operator.bounds, operator.slot_of, operator.lane_signs,
-            operator.strings, space.factors, operator.dtype(2 / plan.radius), operator.n_sites, *windows,
+            operator.slots, operator.signs, operator.bounds, operator.slot_of, operator.signed,
+            operator.lane_signs, operator.strings, space.factors, operator.dtype(2 / plan.radius),
+            operator.n_sites, *windows,
         )  # fmt: skip
 
     n_threads = min(len(members), torch.get_num_threads())

@@ -30,6 +30,7 @@ class KernelOperator:
     signs: NDArray[np.int64]
     bounds: NDArray[np.int64]
     slot_of: NDArray[np.int64]
+    signed: NDArray[np.bool_]
     lane_signs: NDArray[np.int64]
     strings: NDArray[Any]
 
@@ -78,22 +79,38 @@ class KernelOperator:
         return self.n_sites + 1 + 3.0 * len(self.slots)
 
 
-def _lay_out(masks: list[tuple[int, int]], *, lane_bits: int) -> dict[str, NDArray[np.int64]]:
-    """Group strings by the lanes they flip, then by what they do outside a vector."""
+def _lay_out(masks: list[tuple[int, int]], *, lane_bits: int) -> dict[str, NDArray[Any]]:
+    """Group strings by the lanes they flip, then by what they do outside a vector.
+
+    Strings that flip the same bits share a slot if outside a vector they have the same sign bits or none, as
+    XX and YY on a bond do.
+    """
     inside = (1 << lane_bits) - 1
     keys = []
     for flip, sign in masks:
         # An odd number of Y is a factor i, which exchanges real and imaginary parts, bit 0 of a position.
         imaginary = (flip & sign).bit_count() % 2
         keys.append((2 * flip | imaginary, 2 * sign | imaginary))
-    distinct = sorted({(flip & inside, flip & ~inside, sign & ~inside) for flip, sign in keys})
-    slot_of = [distinct.index((flip & inside, flip & ~inside, sign & ~inside)) for flip, sign in keys]
+    slots: dict[tuple[int, int], list[int]] = {}
+    for flip, sign in keys:
+        found = slots.setdefault((flip & inside, flip & ~inside), [])
+        if sign & ~inside and sign & ~inside not in found:
+            found.append(sign & ~inside)
+    distinct = sorted((*flips, sign) for flips, signs in slots.items() for sign in signs or [0])
+    first = {slot[:2]: place for place, slot in reversed(list(enumerate(distinct)))}
+    place_of = {slot: place for place, slot in enumerate(distinct)}
     classes = [lanes for lanes, _, _ in distinct]
+
+    def place(flip: int, sign: int) -> int:
+        flips = (flip & inside, flip & ~inside)
+        return place_of[*flips, sign & ~inside] if sign & ~inside else first[flips]
+
     return {
         "slots": np.array([flip for _, flip, _ in distinct], dtype=np.int64),
         "signs": np.array([sign for _, _, sign in distinct], dtype=np.int64),
         "bounds": np.searchsorted(classes, np.arange(17)).astype(np.int64),
-        "slot_of": np.array(slot_of, dtype=np.int64),
+        "slot_of": np.array([place(*key) for key in keys], dtype=np.int64),
+        "signed": np.array([bool(sign & ~inside) for _, sign in keys], dtype=np.bool_),
         "lane_signs": np.array([sign & inside for _, sign in keys], dtype=np.int64),
     }
 

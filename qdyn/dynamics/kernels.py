@@ -176,6 +176,17 @@ def _make_multiply_add(*, negative):
 _multiply_add, _multiply_subtract = _make_multiply_add(negative=False), _make_multiply_add(negative=True)
 
 
+@intrinsic
+@no_type_check
+def _parity(typing_context, bits):
+    """Whether an odd number of bits is set, 0 or 1."""
+
+    def generate(context, builder, signature, arguments):
+        return builder.and_(builder.ctpop(arguments[0]), ir.Constant(ir.IntType(64), 1))
+
+    return types.int64(types.int64), generate
+
+
 @intrinsic(prefer_literal=True)
 @no_type_check
 def _flip(typing_context, value, distance):
@@ -230,7 +241,7 @@ def _apply_flips(rows, new, old, older, diagonal, fields, factor, n_sites, first
             _store(rows, new + start, _multiply_subtract(scale, total, _load_block(rows, older + start)))
 
 
-@njit(nogil=True, cache=True)
+@njit(nogil=True, cache=True, inline="always")
 @no_type_check
 def _sum_class(rows, old, start, slots, signs, factors, first, last):
     """sum_s factors_s * rows[start xor slot_s], the sign of s read off the source."""
@@ -238,13 +249,7 @@ def _sum_class(rows, old, start, slots, signs, factors, first, last):
     total = _splat_vector(rows.dtype.type(0))
     for slot in range(first, last):
         source = start ^ slots[slot]
-        parity = source & signs[slot]
-        parity ^= parity >> 32
-        parity ^= parity >> 16
-        parity ^= parity >> 8
-        parity ^= parity >> 4
-        parity = (0x6996 >> (parity & 15)) & 1
-        factor = _load_vector(factors, (2 * slot + parity) * width)
+        factor = _load_vector(factors, (2 * slot + _parity(source & signs[slot])) * width)
         total = _multiply_add(factor, _load_vector(rows, old + source), total)
     return total
 
@@ -314,16 +319,14 @@ def _apply_masks(rows, new, old, older, diagonal, slots, signs, factors, bounds,
 
 @njit(nogil=True, cache=True)
 @no_type_check
-def _tabulate_masks(slot_of, lane_signs, coefficients, width, factors):
+def _tabulate_masks(slot_of, signed, lane_signs, coefficients, width, factors):
     """Lane by lane the factor of every slot, for even and odd parity of its sign bits outside the vector."""
     factors[:] = 0
     for term in range(slot_of.size):
         for lane in range(width):
-            parity = lane & lane_signs[term]
-            parity = (0x6996 >> (parity & 15)) & 1
-            value = -coefficients[term] if parity else coefficients[term]
+            value = -coefficients[term] if _parity(lane & lane_signs[term]) else coefficients[term]
             factors[2 * slot_of[term] * width + lane] += value
-            factors[(2 * slot_of[term] + 1) * width + lane] -= value
+            factors[(2 * slot_of[term] + 1) * width + lane] += -value if signed[term] else value
 
 
 @njit(nogil=True, cache=True)
@@ -406,7 +409,7 @@ def _turn(out, start, chunk, cosine, sine):
 @no_type_check
 def evolve(
     members, initial, out, rows, pitch, diagonal, phases, sign_masks, couplings, fields, middles,
-    slots, signs, bounds, slot_of, lane_signs, strings, factors, factor, n_sites,
+    slots, signs, bounds, slot_of, signed, lane_signs, strings, factors, factor, n_sites,
     sources, lengths, starts, reaches, weights, after, before, distances,
 ):  # fmt: skip
     """Follow some trajectories of H = sum_s c_s Z_s + sum_q f_q X_q + other strings through a plan's windows.
@@ -428,6 +431,7 @@ def evolve(
         signs: bits outside a vector that give a slot its sign.
         bounds: first slot of each permutation of lanes, and the number of slots.
         slot_of: slot of each string; several strings may share one.
+        signed: whether the slot's bits outside a vector give the string its sign, or none of them does.
         lane_signs: bits inside a vector that give each string its sign.
         strings: coefficients of the strings, (trajectories or 1, strings).
         factors: workspace, 2 vectors a slot.
@@ -451,7 +455,7 @@ def evolve(
         if prepared != own:
             prepared = own
             walsh(sign_masks, couplings[own], rows.dtype.type(middle), diagonal)
-            _tabulate_masks(slot_of, lane_signs, strings[own], _vector_width(rows), factors)
+            _tabulate_masks(slot_of, signed, lane_signs, strings[own], _vector_width(rows), factors)
             for entry in range(distances.size):
                 phases[entry, 0] = math.cos(middle * distances[entry])
                 phases[entry, 1] = math.sin(middle * distances[entry])
