@@ -41,7 +41,12 @@ HEAVY = {
     *("scipy", "pandas", "jinja2", "pooch"),
 }
 # Modules that need such a package from their first line on, and are imported where they are used.
-KERNELS = {"qdyn.dynamics.kernels", "qdyn.quantum.cudaq_kernel", "qdyn.data.xarray_backend"}
+KERNELS = {
+    "qdyn.dynamics.kernels",
+    "qdyn.dynamics.lane_kernels",
+    "qdyn.quantum.cudaq_kernel",
+    "qdyn.data.xarray_backend",
+}
 
 
 @dataclass(frozen=True)

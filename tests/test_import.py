@@ -11,7 +11,12 @@ import pytest
 import qdyn
 
 NEVER_BEFORE_USE = ("qutip", "numba", "matplotlib", "cudaq", "rdkit")
-KERNELS = ("qdyn.dynamics.kernels", "qdyn.quantum.cudaq_kernel", "qdyn.data.xarray_backend")
+KERNELS = (
+    "qdyn.dynamics.kernels",
+    "qdyn.dynamics.lane_kernels",
+    "qdyn.quantum.cudaq_kernel",
+    "qdyn.data.xarray_backend",
+)
 TIMED = "began = time.process_time(); import qdyn; print(time.process_time() - began)"
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from qdyn.checks import check_choice, check_finite, check_normalised, check_positive
 from qdyn.dynamics.chebyshev import estimate_chebyshev, evolve_chebyshev
 from qdyn.dynamics.exact import estimate_exact, evolve_exactly
+from qdyn.dynamics.magnus import estimate_magnus, evolve_by_magnus
 from qdyn.dynamics.methods import METHODS, Method, Problem, Store, choose_method, register_method
 from qdyn.dynamics.qutip import estimate_qutip, evolve_by_qutip
 from qdyn.dynamics.recorder import Recorder
@@ -229,6 +230,13 @@ register_method(
     evolve_chebyshev,
     description="Chebyshev expansion with a Hamiltonian that is never a matrix",
     estimate=estimate_chebyshev,
+)
+register_method(
+    "magnus",
+    evolve_by_magnus,
+    description="commutator-free Magnus expansion of order 4, for drives",
+    estimate=estimate_magnus,
+    drives=True,
 )
 register_method(
     "qutip",

@@ -111,8 +111,8 @@ def test_a_slow_ramp_follows_the_ground_state() -> None:
         final = evolve(H, ground[0], [duration], error=1e-7).final_state
         losses.append(1 - float(fidelity(final, ground[1].to(final.dtype))))
     # Adiabatic theorem: the loss falls as the square of the duration, up to its oscillation.
-    assert losses[1] < 1e-3
-    assert losses[1] < losses[0] / 4
+    assert losses[1] < 1e-2
+    assert losses[1] < losses[0] / 8
 
 
 def _pair_field() -> PauliSum:

@@ -44,24 +44,26 @@ def test_the_matrix_at_a_time_is_the_sum() -> None:
 
 
 def test_a_batch_of_drives() -> None:
-    H = DrivenHamiltonian(TransverseFieldIsing(2), [(math.sin, XXZ(2, coupling=[0.1, 0.2, 0.3]))])
+    H = DrivenHamiltonian(TWO, [(math.sin, XXZ(2, coupling=[0.1, 0.2, 0.3]))])
     assert H.batch_size == 3
     assert torch.allclose(H.at(0.5).to_dense()[1], H.member(1).at(0.5).to_dense())
     assert H.member(1).batch_size is None
 
 
+TWO = TransverseFieldIsing(2)
 BAD = [
     (lambda: SampledDrive([0, 1, 1], [0, 1, 2]), "times[2]=1 follows 1"),
     (lambda: SampledDrive([0], [0]), "at least 2"),
     (lambda: SampledDrive([0, 1], [0, float("inf")]), "`values` must be finite"),
     (lambda: SampledDrive([0, 1], [0, 1], kind="line"), "did you mean 'linear'"),
     (lambda: SampledDrive([0, 1], [0, 1])(1.5), "must cover the times 1.5"),
-    (lambda: DrivenHamiltonian(TransverseFieldIsing(2), []), "at least one drive"),
-    (lambda: DrivenHamiltonian(TransverseFieldIsing(2), [math.sin]), "drives[0] is"),
-    (lambda: DrivenHamiltonian(TransverseFieldIsing(2), [(0.5, TransverseFieldIsing(2))]), "has 0.5"),
-    (lambda: DrivenHamiltonian(TransverseFieldIsing(2), [(math.sin, XXZ(3))]), "numbers of sites"),
-    (lambda: DrivenHamiltonian(TransverseFieldIsing(2, field=[1, 2]), [(math.sin, XXZ(2, field=[1, 2, 3]))]), "[2, 3]"),
-    (lambda: DrivenHamiltonian(TransverseFieldIsing(2), [(math.sin, XXZ(2))]).pauli_terms(), "depends on time"),
+    (lambda: DrivenHamiltonian(TWO, []), "at least one drive"),
+    (lambda: DrivenHamiltonian(TWO, [math.sin]), "drives[0] is"),
+    (lambda: DrivenHamiltonian(TWO, [(0.5, TransverseFieldIsing(2))]), "has 0.5"),
+    (lambda: DrivenHamiltonian(TWO, [(math.sin, XXZ(3))]), "numbers of sites"),
+    (lambda: DrivenHamiltonian(TransverseFieldIsing(2, field=[1, 2]), [(math.sin, XXZ(2, field=[1, 2, 3]))]),
+     "[2, 3]"),
+    (lambda: DrivenHamiltonian(TWO, [(math.sin, XXZ(2))]).pauli_terms(), "depends on time"),
 ]  # fmt: skip
 
 

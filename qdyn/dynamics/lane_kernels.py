@@ -1,0 +1,297 @@
+"""Compiled kernels that follow several trajectories side by side; imported only when they run.
+
+A vector holds LANES trajectories: number j of the basis takes LANES neighbouring floats, one a trajectory,
+and all real parts stand before all imaginary parts. Whatever a Hamiltonian does to the basis, the trajectories
+then move as whole vector registers, also where each has its own couplings or its own time. No sum runs over
+lanes, so that a trajectory does not depend on its neighbours.
+
+Everything sits in one file because numba's cache on disk notices changes only in the file of the function.
+"""
+
+# ruff: noqa: PLR0912, PLR0917, D417 - compiled code: no keywords, and branches cost nothing.
+
+from __future__ import annotations
+
+import math
+from typing import no_type_check
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, register_model
+
+LANES = 4
+_VECTOR = ir.VectorType(ir.DoubleType(), LANES)
+
+
+class _Lanes(types.Type):
+    """One number of each of LANES trajectories."""
+
+    def __init__(self) -> None:
+        super().__init__(name="TrajectoryLanes")
+
+
+_LANES = _Lanes()
+
+
+@register_model(_Lanes)
+class _LanesModel(models.PrimitiveModel):
+    @no_type_check
+    def __init__(self, manager, lanes):
+        super().__init__(manager, lanes, _VECTOR)
+
+
+@no_type_check
+def _place(context, builder, signature, arguments):
+    data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+    return builder.bitcast(builder.gep(data, [arguments[1]], inbounds=True), _VECTOR.as_pointer())
+
+
+@intrinsic
+@no_type_check
+def _load(typing_context, array, index):
+    def generate(context, builder, signature, arguments):
+        return builder.load(_place(context, builder, signature, arguments), align=8)
+
+    return _LANES(array, types.int64), generate
+
+
+@intrinsic
+@no_type_check
+def _store(typing_context, array, index, value):
+    def generate(context, builder, signature, arguments):
+        builder.store(arguments[2], _place(context, builder, signature, arguments), align=8)
+        return context.get_dummy_value()
+
+    return types.none(array, types.int64, value), generate
+
+
+@no_type_check
+def _make_arithmetic(instruction):
+    @intrinsic
+    def compute(typing_context, left, right):
+        def generate(context, builder, signature, arguments):
+            return getattr(builder, instruction)(*arguments)
+
+        return _LANES(left, right), generate
+
+    return compute
+
+
+@intrinsic
+@no_type_check
+def _negate(typing_context, value):
+    def generate(context, builder, signature, arguments):
+        return builder.fneg(arguments[0])
+
+    return _LANES(value), generate
+
+
+@no_type_check
+def _make_multiply_add(*, negative):
+    @intrinsic
+    def multiply_add(typing_context, a, b, c):
+        def generate(context, builder, signature, arguments):
+            kind = ir.FunctionType(_VECTOR, [_VECTOR] * 3)
+            name = f"llvm.fmuladd.v{LANES}f64"
+            function = cgutils.get_or_insert_function(builder.module, kind, name)
+            a, b, c = arguments
+            return builder.call(function, [builder.fneg(a) if negative else a, b, c])
+
+        return _LANES(a, b, c), generate
+
+    return multiply_add
+
+
+_add, _multiply = _make_arithmetic("fadd"), _make_arithmetic("fmul")
+# a * b + c and c - a * b.
+_multiply_add, _subtract_product = _make_multiply_add(negative=False), _make_multiply_add(negative=True)
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def _odd(number):
+    """Whether the number of ones is odd."""
+    number ^= number >> 32
+    number ^= number >> 16
+    number ^= number >> 8
+    number ^= number >> 4
+    return (0x6996 >> (number & 15)) & 1
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def product(
+    rows, new, old, older, first, factor, energies, damping, flips, fields, masks, signs, turns, strings, dim
+):  # fmt: skip
+    """rows[new] = -i factor (H - i Gamma) rows[old] + rows[older], without the last term at the first step.
+
+    H - i Gamma = energies - i damping + sum_q fields_q X(flips_q) + other strings, four basis states at once.
+
+    Args:
+        rows: flat workspace; new, old and older are offsets into it.
+        factor: (LANES,).
+        energies: (dim * LANES,).
+        damping: the same.
+        flips: bits that the fields flip.
+        fields: (flips * LANES,).
+        masks: bits that each other string flips.
+        signs: bits that give it its sign, read off the source.
+        turns: 0 for a real matrix c P; 1 where P is i times a real matrix, and c P = i times the coefficient.
+        strings: coefficients, (strings * 2 * LANES,): for even, then for odd parity.
+        dim: number of basis states, a multiple of 4.
+    """
+    size = dim * LANES
+    scale = _load(factor, 0)
+    for row in range(0, dim, 4):
+        at = row * LANES
+        at_1, at_2, at_3 = at + LANES, at + 2 * LANES, at + 3 * LANES
+        real, imaginary = old, old + size
+        energy = _load(energies, at)
+        re_0, im_0 = _multiply(energy, _load(rows, imaginary + at)), _multiply(energy, _load(rows, real + at))
+        energy = _load(energies, at_1)
+        re_1, im_1 = (
+            _multiply(energy, _load(rows, imaginary + at_1)),
+            _multiply(energy, _load(rows, real + at_1)),
+        )
+        energy = _load(energies, at_2)
+        re_2, im_2 = (
+            _multiply(energy, _load(rows, imaginary + at_2)),
+            _multiply(energy, _load(rows, real + at_2)),
+        )
+        energy = _load(energies, at_3)
+        re_3, im_3 = (
+            _multiply(energy, _load(rows, imaginary + at_3)),
+            _multiply(energy, _load(rows, real + at_3)),
+        )
+        for place in range(flips.size):
+            field = _load(fields, place * LANES)
+            bit = flips[place]
+            there = (row ^ bit) * LANES
+            re_0 = _multiply_add(field, _load(rows, imaginary + there), re_0)
+            im_0 = _multiply_add(field, _load(rows, real + there), im_0)
+            there = ((row + 1) ^ bit) * LANES
+            re_1 = _multiply_add(field, _load(rows, imaginary + there), re_1)
+            im_1 = _multiply_add(field, _load(rows, real + there), im_1)
+            there = ((row + 2) ^ bit) * LANES
+            re_2 = _multiply_add(field, _load(rows, imaginary + there), re_2)
+            im_2 = _multiply_add(field, _load(rows, real + there), im_2)
+            there = ((row + 3) ^ bit) * LANES
+            re_3 = _multiply_add(field, _load(rows, imaginary + there), re_3)
+            im_3 = _multiply_add(field, _load(rows, real + there), im_3)
+        for place in range(masks.size):
+            # Where the string is imaginary, -i c P keeps real and imaginary parts apart.
+            mask, sign = masks[place], signs[place]
+            one, two, sense = (imaginary, real, 0) if turns[place] == 0 else (real, imaginary, 1)
+            source = row ^ mask
+            value = _load(strings, (2 * place + _odd(source & sign)) * LANES)
+            re_0 = _multiply_add(value, _load(rows, one + source * LANES), re_0)
+            im_0 = _signed(sense, value, _load(rows, two + source * LANES), im_0)
+            source = (row + 1) ^ mask
+            value = _load(strings, (2 * place + _odd(source & sign)) * LANES)
+            re_1 = _multiply_add(value, _load(rows, one + source * LANES), re_1)
+            im_1 = _signed(sense, value, _load(rows, two + source * LANES), im_1)
+            source = (row + 2) ^ mask
+            value = _load(strings, (2 * place + _odd(source & sign)) * LANES)
+            re_2 = _multiply_add(value, _load(rows, one + source * LANES), re_2)
+            im_2 = _signed(sense, value, _load(rows, two + source * LANES), im_2)
+            source = (row + 3) ^ mask
+            value = _load(strings, (2 * place + _odd(source & sign)) * LANES)
+            re_3 = _multiply_add(value, _load(rows, one + source * LANES), re_3)
+            im_3 = _signed(sense, value, _load(rows, two + source * LANES), im_3)
+        _finish(rows, new, old, older, at, size, damping, scale, first, re_0, im_0)
+        _finish(rows, new, old, older, at_1, size, damping, scale, first, re_1, im_1)
+        _finish(rows, new, old, older, at_2, size, damping, scale, first, re_2, im_2)
+        _finish(rows, new, old, older, at_3, size, damping, scale, first, re_3, im_3)
+
+
+@njit(nogil=True, cache=True, inline="always")
+@no_type_check
+def _signed(sense, value, other, total):
+    return _multiply_add(value, other, total) if sense == 0 else _subtract_product(value, other, total)
+
+
+@njit(nogil=True, cache=True, inline="always")
+@no_type_check
+def _finish(rows, new, old, older, at, size, damping, scale, first, re, im):
+    """Subtract the damping and add what stood two steps before; ``im`` is minus the imaginary part."""
+    loss = _load(damping, at)
+    re = _multiply(scale, _subtract_product(loss, _load(rows, old + at), re))
+    im = _multiply_add(loss, _load(rows, old + size + at), im)
+    if first:
+        _store(rows, new + at, re)
+        _store(rows, new + size + at, _negate(_multiply(scale, im)))
+    else:
+        _store(rows, new + at, _add(re, _load(rows, older + at)))
+        _store(rows, new + size + at, _subtract_product(scale, im, _load(rows, older + size + at)))
+
+
+@njit(nogil=True, cache=True)
+@no_type_check
+def exponentials(
+    states, weights, step, tables, coefficients, flips, masks, signs, turns, n_fields, tolerance, work, dim
+):  # fmt: skip
+    """Apply exp(-i step sum_p weights[u, p] H_p) for u = 0, 1, ... to LANES states, by Taylor series.
+
+    Args:
+        states: workspace row with the states, which it overwrites.
+        weights: (exponentials, parts).
+        step: the duration, of either sign.
+        tables: diagonals of the parts, (parts, dim * LANES).
+        coefficients: of the flips, then of the strings, (parts, (flips + strings) * LANES).
+        n_fields: number of flips.
+        tolerance: largest norm of what is left out of one exponential.
+        work: workspace of 2 rows, then a diagonal of zeros (damping) and one to fill.
+    """
+    size = 2 * dim * LANES
+    rows = work[: 2 * size]
+    damping = work[2 * size : 2 * size + size // 2]
+    energies = work[2 * size + size // 2 : 3 * size]
+    fields = np.zeros(max(1, n_fields) * LANES)
+    strings = np.zeros(max(1, masks.size) * 2 * LANES)
+    factor = np.zeros(LANES)
+    for number in range(weights.shape[0]):
+        energies[:] = 0
+        fields[:] = 0
+        strings[:] = 0
+        for part in range(weights.shape[1]):
+            weight = weights[number, part]
+            if weight == 0:
+                continue
+            for place in range(size // 2):
+                energies[place] += weight * tables[part, place]
+            for place in range(n_fields * LANES):
+                fields[place] += weight * coefficients[part, place]
+            for place in range(masks.size):
+                for lane in range(LANES):
+                    value = weight * coefficients[part, (n_fields + place) * LANES + lane]
+                    strings[2 * place * LANES + lane] += value
+                    strings[(2 * place + 1) * LANES + lane] -= value
+        largest = 0.0
+        for lane in range(LANES):
+            norm = 0.0
+            for place in range(lane, size // 2, LANES):
+                norm = max(norm, abs(energies[place]))
+            for place in range(lane, n_fields * LANES, LANES):
+                norm += abs(fields[place])
+            for place in range(masks.size):
+                norm += abs(strings[2 * place * LANES + lane])
+            largest = max(largest, norm)
+        # Long exponentials are cut, so that the terms of a series stay of the order of 1.
+        n_parts = max(1, math.ceil(largest * abs(step) / 2))
+        phase = largest * abs(step) / n_parts
+        for _ in range(n_parts):
+            rows[:size] = states
+            old, new, order, bound = 0, size, 1, phase
+            while bound > tolerance * max(0.0, 1 - phase / (order + 1)):
+                factor[:] = step / n_parts / order
+                product(
+                    rows, new, old, old, True, factor, energies, damping, flips, fields,
+                    masks, signs, turns, strings, dim,
+                )  # fmt: skip
+                for place in range(0, size, LANES):
+                    _store(states, place, _add(_load(states, place), _load(rows, new + place)))
+                old, new = new, old
+                order += 1
+                bound *= phase / order
