@@ -20,6 +20,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
@@ -207,7 +208,7 @@ def _overlap_program(
     )
     values = dict(attention.angles)
     pairs = circuit["C1"] + circuit["C2"]
-    triangle = _index_state(pairs, _triangle(steps, 2**n_index))
+    triangle = _triangle_state(n_index, steps)
     cascade = _copy_number_state(kernel.coefficients) if combines else Circuit(P=0)
     switches = [(qubit,) for qubit in circuit["P"]] if combines else [()] * copies
     keys = [(circuit[f"B_{copy}"], switches[copy - 1]) for copy in range(1, copies + 1)]
@@ -293,9 +294,45 @@ def _floating(angles: Tensor) -> Tensor:
     return angles.to(torch.promote_types(angles.dtype, torch.float32))
 
 
-def _triangle(steps: int, padded: int) -> list[float]:
-    """Weights of sum_{i<=j} |j>|i>."""
-    return [float(i <= j < steps) for j in range(padded) for i in range(padded)]
+def _triangle_state(n_index: int, steps: int) -> Circuit:
+    """Prepare sum_{i<=j} |j>|i> / sqrt(T(T+1)/2) with O(T log T) gates; a general state would take T^2.
+
+    j is drawn with amplitude sqrt(j+1). The bits of i follow, most significant first: where the bits so far
+    equal those of j, the next one turns by an angle that depends on j; where they are smaller it is even.
+    "Equal so far" reads as zeros once j has been added to i bit by bit.
+    """
+    circuit = Circuit(C1=n_index, C2=n_index)
+    if n_index == 0:
+        return circuit
+    c1, c2 = circuit["C1"], circuit["C2"]
+    circuit.compose(_index_state(c1, [math.sqrt(j + 1) for j in range(steps)]), c1)
+    j = np.arange(2**n_index)
+    for level in range(n_index):
+        half = 2 ** (n_index - 1 - level)
+        is_one = (j // half) % 2 == 1
+        zeros, ones = np.where(is_one, half, j % half + 1), np.where(is_one, j % half + 1, 0)
+        turn = 2 * np.arctan2(np.sqrt(ones), np.sqrt(zeros))
+        if level == 0:
+            circuit.ry(c2[0], turn, select=c1)
+        else:
+            # A rotation by turn - pi/2 where all earlier bits agree: halves that cancel unless Z intervenes.
+            circuit.ry(c2[level], (turn + math.pi / 2) / 2, select=c1)
+            _add_agreement(circuit, c2[level], c2[:level])
+            circuit.ry(c2[level], (math.pi / 2 - turn) / 2, select=c1)
+            _add_agreement(circuit, c2[level], c2[:level])
+        circuit.cx(c1[level], c2[level])
+    for level in range(n_index):
+        circuit.cx(c1[level], c2[level])
+    return circuit
+
+
+def _add_agreement(circuit: Circuit, target: int, zeros: tuple[int, ...]) -> None:
+    """Z on the target where all of ``zeros`` are 0."""
+    for qubit in zeros:
+        circuit.x(qubit)
+    circuit.z(target, controls=zeros)
+    for qubit in zeros:
+        circuit.x(qubit)
 
 
 def _index_state(qubits: tuple[int, ...], weights: list[float]) -> Circuit:

@@ -48,8 +48,9 @@ def _statement(gate: Gate) -> str:
         return f"{name} q[{gate.target}];"
     if gate.angles[0].terms:
         raise ArgumentError(
-            f"Argument `circuit` must have values for all slots, but {sorted(gate.angles[0].slots)} have none."
+            f"Argument `circuit` must have values for all slots, "
+            f"but {sorted(gate.angles[0].slots)} have none."
         )
-    # Two turns are a full period; fixed point, because some readers know no exponent without a point.
+    # Two turns are a full period; in fixed point, because some readers stumble over exponents.
     angle = math.remainder(gate.angles[0].constant, 4 * math.pi)
     return f"{name}({angle:.17f}) q[{gate.target}];"

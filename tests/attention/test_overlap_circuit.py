@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 import qdyn
 from qdyn.attention.observables import qsa_observables
-from qdyn.attention.overlap_circuit import qsa_circuit
+from qdyn.attention.overlap_circuit import _triangle_state, qsa_circuit
 from qdyn.errors import ArgumentError
 from qdyn.quantum.ansatz import ansatz
+from qdyn.quantum.counting import count_circuit
 from qdyn.quantum.states import haar_random_states
+from qdyn.quantum.statevector import run_statevector
 
 MOST_QUBITS = 15
 
@@ -152,6 +154,17 @@ def test_bad_arguments_are_refused(as_user: None) -> None:
         qsa_circuit(x, y, w, v, observable="mu_v1")
     with pytest.raises(ArgumentError, match=r"length 2\*\*n"):
         qsa_circuit(torch.ones(2, 3) / 3**0.5, torch.ones(2, 3) / 3**0.5, w, v)
+
+
+@pytest.mark.parametrize("steps", range(1, 18))
+def test_the_triangle_of_indices_is_even_and_cheap(steps: int) -> None:
+    n_index = (steps - 1).bit_length()
+    circuit = _triangle_state(n_index, steps)
+    state = run_statevector(circuit).reshape(2**n_index, 2**n_index)
+    expected = torch.ones(steps, steps, dtype=torch.complex128).tril() / (steps * (steps + 1) / 2) ** 0.5
+    torch.testing.assert_close(state[:steps, :steps], expected, atol=1e-14, rtol=0)
+    padded = 2**n_index
+    assert count_circuit(circuit).two_qubit_gates <= 7 * padded * max(n_index, 1)
 
 
 @pytest.mark.cudaq
