@@ -34,7 +34,7 @@ _TRUNCATION = {torch.complex128: 1e-13, torch.complex64: 1e-8}
 # Rounding of the recurrence and the couplings for a phase R t, measured over models, sizes and times with a
 # margin of 2: unit * (offset + R t).
 _ROUNDING = {torch.complex128: (8e-16, 20.0), torch.complex64: (3.5e-8, 10.0)}
-_ROUNDING_OF_STORED_SINGLES = 6e-8
+_ROUNDING_OF_STORED_SINGLES = 1e-7
 # The vectors that the kernels combine, and the diagonal.
 _VECTORS_IN_FLIGHT = 11
 # States in memory at once where they are not kept: many when they are short.
@@ -47,7 +47,7 @@ def evolve_chebyshev(problem: Problem, recorder: Recorder) -> dict[str, float]:
 
     A trajectory's amplitudes depend neither on the number of threads nor on what else is in the batch.
     """
-    precision = _Precision.of(problem)
+    precision = Precision.of(problem)
     single = precision.dtype == torch.complex64
     operator = KernelOperator.of(problem.hamiltonian.pauli_terms(), single=single)
     in_place = (
@@ -64,7 +64,7 @@ def evolve_chebyshev(problem: Problem, recorder: Recorder) -> dict[str, float]:
             error=precision.truncation,
             n_terms=operator.cost,
             vector_bytes=precision.dtype.itemsize << operator.n_sites,
-            limit=None if in_place else _states_a_window(precision.dtype.itemsize << operator.n_sites),
+            limit=None if in_place else states_a_window(precision.dtype.itemsize << operator.n_sites),
         )
         members = np.flatnonzero(np.broadcast_to(operator.radii == radius, problem.n_trajectories))
         (_run_in_place if in_place else _run_by_windows)(problem, recorder, operator, plan, members)
@@ -76,13 +76,13 @@ def evolve_chebyshev(problem: Problem, recorder: Recorder) -> dict[str, float]:
 
 def estimate_chebyshev(problem: Problem) -> Estimate:
     """Truncation and rounding; memory of the vectors in flight; time by the costs that choose windows."""
-    precision = _Precision.of(problem)
+    precision = Precision.of(problem)
     terms = problem.hamiltonian.pauli_terms()
     vector = precision.dtype.itemsize * problem.dimension
     n_threads = min(torch.get_num_threads(), problem.n_trajectories)
     memory = n_threads * _VECTORS_IN_FLIGHT * vector + 16 * 2**20
     if problem.store != "states" or precision.dtype != problem.dtype:
-        memory += max(_WINDOW_BYTES, (_states_a_window(vector) + 4) * vector)
+        memory += max(_WINDOW_BYTES, (states_a_window(vector) + 4) * vector)
     n_flips = len({flip for flip in terms.flips if flip})
     simple = all(flip.bit_count() <= 1 for flip in terms.flips)
     n_products = 1.1 * precision.phase + 35 * (1 + problem.n_times / 20)
@@ -92,7 +92,7 @@ def estimate_chebyshev(problem: Problem) -> Estimate:
 
 
 @dataclass(frozen=True)
-class _Precision:
+class Precision:
     """How an error is shared between the truncated series and rounding.
 
     Attributes:
@@ -108,7 +108,8 @@ class _Precision:
     phase: float
 
     @classmethod
-    def of(cls, problem: Problem) -> _Precision:
+    def of(cls, problem: Problem) -> Precision:
+        """The cheaper precision that keeps the error of the problem."""
         lower, upper = spectral_bounds(problem.hamiltonian.pauli_terms())
         phase = float((upper - lower).max() / 2) * float(problem.times.abs().max())
         wanted = problem.error
@@ -125,7 +126,8 @@ class _Precision:
         return single if problem.dtype == torch.complex64 and fits else double
 
 
-def _states_a_window(vector_bytes: int) -> int:
+def states_a_window(vector_bytes: int) -> int:
+    """States of one window where they are not kept."""
     few, many = _STATES_A_WINDOW
     return many if vector_bytes * (many + 1) <= _WINDOW_BYTES else few
 
@@ -214,13 +216,13 @@ def _run_by_windows(
     """Keep the states of one window only, and hand them to the recorder."""
     dimension = 2**operator.n_sites
     complex_type = torch.complex64 if operator.dtype is np.float32 else torch.complex128
-    n_states = _states_a_window(complex_type.itemsize * dimension) + 1
+    n_states = states_a_window(complex_type.itemsize * dimension) + 1
     room = max(1, _WINDOW_BYTES // (complex_type.itemsize * dimension * n_states))
     for first in range(0, len(members), room):
         part = members[first : first + room]
         initial = problem.initial_states[part].cpu()
         for index in np.flatnonzero(problem.times.numpy() == 0):
-            _put(recorder, part, int(index), initial[:, None])
+            put_states(recorder, part, int(index), initial[:, None])
         # The kernels number couplings by trajectory, so that a part starts with its first one.
         group = operator.members(part)
         centre = empty_tensor(len(part), dimension, dtype=complex_type).zero_()
@@ -234,12 +236,12 @@ def _run_by_windows(
                 states[:, plan.sources[window] - own[0]] = centre
             _run(group, plan, arguments, np.arange(len(part)), _real_rows(centre), _real_rows(states))
             if len(own):
-                _put(recorder, part, int(own[0]), states[:, : len(own), : problem.dimension])
+                put_states(recorder, part, int(own[0]), states[:, : len(own), : problem.dimension])
             if hop:
                 centre.copy_(states[:, len(own)])
 
 
-def _put(recorder: Recorder, members: NDArray[np.int64], first: int, states: Tensor) -> None:
+def put_states(recorder: Recorder, members: NDArray[np.int64], first: int, states: Tensor) -> None:
     """Hand over states from time index ``first`` on, few at a time where they are long."""
     step = max(1, _WINDOW_BYTES // (16 * states.shape[0] * states.shape[2] * 4))
     for place in range(0, states.shape[1], step):

@@ -44,7 +44,8 @@ class KernelOperator:
         lower, upper = (bound.numpy() for bound in spectral_bounds(terms))
         masks = list(zip(terms.flips, terms.signs, strict=True))
         products = [place for place, (flip, _) in enumerate(masks) if flip == 0]
-        others = [place for place, (flip, _) in enumerate(masks) if flip != 0]
+        acting = np.any(coefficients != 0, axis=0)
+        others = [place for place, (flip, _) in enumerate(masks) if flip != 0 and acting[place]]
         fields = np.zeros((len(coefficients), max(terms.n_sites, SMALLEST_CHAIN)))
         if all(flip.bit_count() == 1 and sign == 0 for flip, sign in (masks[place] for place in others)):
             for place in others:
@@ -57,7 +58,7 @@ class KernelOperator:
         return cls(
             n_sites=max(terms.n_sites, SMALLEST_CHAIN),
             dtype=dtype,
-            radii=_round_up((upper - lower) / 2),
+            radii=round_up((upper - lower) / 2),
             middles=(upper + lower) / 2,
             sign_masks=np.array([masks[place][1] for place in products], dtype=np.int64),
             couplings=np.ascontiguousarray(coefficients[:, products], dtype=dtype),
@@ -115,7 +116,7 @@ def _lay_out(masks: list[tuple[int, int]], *, lane_bits: int) -> dict[str, NDArr
     }
 
 
-def _round_up(radii: NDArray[np.float64]) -> NDArray[np.float64]:
+def round_up(radii: NDArray[np.float64]) -> NDArray[np.float64]:
     """The next of 16 values to an octave, with 2 / R exact in single precision.
 
     Trajectories whose Hamiltonians differ then share Bessel functions, and what a trajectory shares does not

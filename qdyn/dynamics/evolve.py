@@ -11,6 +11,7 @@ from torch import Tensor
 
 from qdyn.checks import check_choice, check_finite, check_normalised, check_positive
 from qdyn.dynamics.chebyshev import estimate_chebyshev, evolve_chebyshev
+from qdyn.dynamics.chebyshev_torch import estimate_chebyshev_torch, evolve_chebyshev_torch
 from qdyn.dynamics.exact import estimate_exact, evolve_exactly
 from qdyn.dynamics.magnus import estimate_magnus, evolve_by_magnus
 from qdyn.dynamics.methods import METHODS, Method, Problem, Store, choose_method, register_method
@@ -230,6 +231,12 @@ register_method(
     evolve_chebyshev,
     description="Chebyshev expansion with a Hamiltonian that is never a matrix",
     estimate=estimate_chebyshev,
+)
+register_method(
+    "chebyshev_torch",
+    evolve_chebyshev_torch,
+    description="the same expansion in torch operations, for a GPU",
+    estimate=estimate_chebyshev_torch,
 )
 register_method(
     "magnus",

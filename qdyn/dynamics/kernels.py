@@ -241,7 +241,7 @@ def _apply_flips(rows, new, old, older, diagonal, fields, factor, n_sites, first
             _store(rows, new + start, _multiply_subtract(scale, total, _load_block(rows, older + start)))
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 @no_type_check
 def _sum_class(rows, old, start, slots, signs, factors, first, last):
     """sum_s factors_s * rows[start xor slot_s], the sign of s read off the source."""

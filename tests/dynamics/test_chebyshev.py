@@ -33,20 +33,25 @@ MODELS: dict[str, Callable[[int], Hamiltonian]] = {
 }
 
 
+# The compiled kernels, and what runs on a GPU.
+both_methods = pytest.mark.parametrize("method", ["chebyshev", "chebyshev_torch"])
+
+
 def largest_deviation(first: torch.Tensor, second: torch.Tensor) -> float:
     return float((first - second).abs().max())
 
 
+@both_methods
 @pytest.mark.parametrize("n_sites", [3, 5, 6, 7, 9])
 @pytest.mark.parametrize("model", MODELS)
-def test_agrees_with_diagonalisation(n_sites: int, model: str) -> None:
+def test_agrees_with_diagonalisation(n_sites: int, model: str, method: str) -> None:
     H = MODELS[model](n_sites)
     initial = haar_random_states(n_qubits=n_sites, batch=2, seed=n_sites)
     exact = evolve(H, initial, TIMES, method="exact").states
-    double = evolve(H, initial, TIMES, method="chebyshev")
-    assert double.method == "chebyshev"
+    double = evolve(H, initial, TIMES, method=method)
+    assert double.method == method
     assert largest_deviation(double.states, exact) < 1e-13
-    single = evolve(H, initial, TIMES, method="chebyshev", dtype=torch.complex64).states
+    single = evolve(H, initial, TIMES, method=method, dtype=torch.complex64).states
     assert single.dtype == torch.complex64
     assert largest_deviation(single, exact) < 1e-6
 
@@ -59,6 +64,7 @@ def test_smallest_chains(n_sites: int) -> None:
     assert largest_deviation(evolve(H, initial, TIMES, method="chebyshev").states, exact) < 1e-13
 
 
+@both_methods
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -68,7 +74,7 @@ def test_smallest_chains(n_sites: int) -> None:
     longest=st.floats(0.01, 20.0),
 )
 def test_any_pauli_strings_at_any_times(
-    seed: int, n_sites: int, n_strings: int, n_times: int, longest: float
+    *, seed: int, n_sites: int, n_strings: int, n_times: int, longest: float, method: str
 ) -> None:
     """Real and complex Hamiltonians; uneven times, before and after 0."""
     random = np.random.default_rng(seed)
@@ -79,7 +85,7 @@ def test_any_pauli_strings_at_any_times(
     times = np.unique(random.uniform(-longest, longest, n_times))
     initial = haar_random_states(n_qubits=n_sites, seed=seed)
     exact = evolve(H, initial, times, method="exact").states
-    assert largest_deviation(evolve(H, initial, times, method="chebyshev").states, exact) < 1e-12
+    assert largest_deviation(evolve(H, initial, times, method=method).states, exact) < 1e-12
 
 
 @pytest.mark.parametrize("error", [1e-3, 1e-6, 1e-9, 3e-12])
@@ -153,20 +159,22 @@ def test_bits_depend_neither_on_threads_nor_on_the_batch(dtype: torch.dtype, sto
         assert torch.equal(together[member], run(H.member(member), initial[member]))
 
 
-def test_disorder_agrees_with_diagonalisation() -> None:
+@both_methods
+def test_disorder_agrees_with_diagonalisation(method: str) -> None:
     H = disordered(8, 5, seed=4)
     initial = haar_random_states(n_qubits=8, batch=5, seed=4)
     exact = evolve(H, initial, TIMES, method="exact").states
-    assert largest_deviation(evolve(H, initial, TIMES, method="chebyshev").states, exact) < 1e-13
+    assert largest_deviation(evolve(H, initial, TIMES, method=method).states, exact) < 1e-13
 
 
-def test_observables_on_the_way_equal_those_of_stored_states() -> None:
+@both_methods
+def test_observables_on_the_way_equal_those_of_stored_states(method: str) -> None:
     H = disordered(7, 3, seed=5)
     initial = haar_random_states(n_qubits=7, batch=3, seed=5)
     names = ["energy", "site_magnetisation_x", "entanglement_entropy"]
     times = np.concatenate([[-1.3, -0.2, 0.0], np.linspace(0.05, 4, 37)])
-    stored = evolve(H, initial, times, method="chebyshev", observables=names)
-    passing = evolve(H, initial, times, method="chebyshev", observables=names, store="none")
+    stored = evolve(H, initial, times, method=method, observables=names)
+    passing = evolve(H, initial, times, method=method, observables=names, store="none")
     assert passing.states is None
     for name in names:
         assert largest_deviation(stored.expectations[name], passing.expectations[name]) < 1e-12
@@ -194,6 +202,15 @@ def test_norm_and_energy_are_conserved() -> None:
     traj = evolve(H, initial, times, method="chebyshev", observables="energy")
     assert (torch.linalg.vector_norm(traj.states, dim=-1) - 1).abs().max() < 1e-12
     assert np.ptp(traj.expectations["energy"].numpy()) < 1e-11
+
+
+@pytest.mark.gpu
+def test_a_gpu_agrees_with_the_compiled_kernels() -> None:
+    H, initial = MODELS["xxz"](12), haar_random_states(n_qubits=12, batch=3, seed=9)
+    there = evolve(H, initial, TIMES, method="chebyshev_torch", device="cuda")
+    assert there.states.device.type == "cuda"
+    here = evolve(H, initial, TIMES, method="chebyshev")
+    assert largest_deviation(there.states.cpu(), here.states) < 1e-13
 
 
 def test_automatic_choice_says_what_it_chose() -> None:

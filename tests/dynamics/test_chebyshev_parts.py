@@ -87,6 +87,14 @@ def test_bounds_enclose_the_spectrum(H: Hamiltonian) -> None:
     assert float(upper) >= float(energies[-1]) - 1e-12
 
 
+def test_bounds_of_a_heisenberg_chain_are_tight() -> None:
+    """Twice too wide a bound would double the cost; the sum of all moduli is."""
+    H = XXZ(10, coupling=1.0, anisotropy=1.0)
+    lower, upper = spectral_bounds(H.pauli_terms())
+    energies = torch.linalg.eigvalsh(H.to_dense())
+    assert float(upper - lower) < 1.05 * float(energies[-1] - energies[0])
+
+
 @given(
     steps=st.lists(st.floats(0.01, 1.0), min_size=1, max_size=60),
     shift=st.integers(0, 60),
