@@ -45,7 +45,8 @@ _STATES_A_WINDOW = (3, 6)
 def evolve_chebyshev(problem: Problem, recorder: Recorder) -> dict[str, float]:
     """Solve ``problem`` by Chebyshev expansion, trajectories spread over torch.get_num_threads() threads.
 
-    A trajectory's amplitudes depend neither on the number of threads nor on what else is in the batch.
+    A trajectory's amplitudes do not depend on the number of threads, nor on what else is in the batch as long
+    as the same strings act in it.
     """
     precision = Precision.of(problem)
     single = precision.dtype == torch.complex64
@@ -83,10 +84,10 @@ def estimate_chebyshev(problem: Problem) -> Estimate:
     memory = n_threads * _VECTORS_IN_FLIGHT * vector + 16 * 2**20
     if problem.store != "states" or precision.dtype != problem.dtype:
         memory += max(_WINDOW_BYTES, (states_a_window(vector) + 4) * vector)
-    n_flips = len({flip for flip in terms.flips if flip})
-    simple = all(flip.bit_count() <= 1 for flip in terms.flips)
+    flips = set(terms.flips)
+    simple = all(flip.bit_count() <= 1 for flip in flips)
     n_products = 1.1 * precision.phase + 35 * (1 + problem.n_times / 20)
-    per_line = n_products * (1 + 0.4 * n_flips * (1 if simple else 6)) + 9 * problem.n_times
+    per_line = n_products * (1 + 0.4 * len(flips) * (1 if simple else 4)) + 9 * problem.n_times
     seconds = 3e-3 + 1e-9 * per_line * problem.n_trajectories * vector / 64
     return Estimate(precision.error, memory, seconds)
 

@@ -32,6 +32,16 @@ _VECTOR_BYTES = 64
 _CHUNK_BYTES = 2048
 
 
+@no_type_check
+def _compiled(function):
+    """Compile on first use, free of the interpreter's lock; keep the code on disk where there is a place."""
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:
+        # Neither the package's folder nor the user's cache can be written.
+        return njit(nogil=True)(function)
+
+
 class Lanes(types.Type):
     """A short vector of real numbers."""
 
@@ -201,14 +211,14 @@ def _flip(typing_context, value, distance):
     return value(value, distance), generate
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def _row(order):
     """Where a vector is kept: the first two of a group replace those two before them, element by element."""
     return (order - 2 * (order // GROUP)) % GROUP
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def _apply_flips(rows, new, old, older, diagonal, fields, factor, n_sites, first):
     """One step of the recurrence for H = a diagonal plus single-site flips.
@@ -241,7 +251,7 @@ def _apply_flips(rows, new, old, older, diagonal, fields, factor, n_sites, first
             _store(rows, new + start, _multiply_subtract(scale, total, _load_block(rows, older + start)))
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def _sum_class(rows, old, start, slots, signs, factors, first, last):
     """sum_s factors_s * rows[start xor slot_s], the sign of s read off the source."""
@@ -254,7 +264,7 @@ def _sum_class(rows, old, start, slots, signs, factors, first, last):
     return total
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def _apply_masks(rows, new, old, older, diagonal, slots, signs, factors, bounds, factor, n_sites, first):
     """The same step for any sum of Pauli strings; those that flip the same lanes share one permutation."""
@@ -317,7 +327,7 @@ def _apply_masks(rows, new, old, older, diagonal, slots, signs, factors, bounds,
             _store(rows, new + start, _multiply_subtract(scale, total, _load_vector(rows, older + start)))
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def _tabulate_masks(slot_of, signed, lane_signs, coefficients, width, factors):
     """Lane by lane the factor of every slot, for even and odd parity of its sign bits outside the vector."""
@@ -329,7 +339,7 @@ def _tabulate_masks(slot_of, signed, lane_signs, coefficients, width, factors):
             factors[(2 * slot_of[term] + 1) * width + lane] += -value if signed[term] else value
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def _combine(
     rows, pitch, oldest, weights, entries, after, before, phases, out, size, n_active, n_unfinished, first
@@ -351,7 +361,7 @@ def _combine(
                 _turn(out, place_before, chunk, phases[entry, 0], -phases[entry, 1])
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def _add_group(rows, pitch, oldest, start, chunk, weight, out, place_after, place_before, first):
     """Two states the same time after and before the centre grow by E - i O and E + i O.
@@ -394,7 +404,7 @@ def _add_group(rows, pitch, oldest, start, chunk, weight, out, place_after, plac
             _store(out, place_before + place, state)
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def _turn(out, start, chunk, cosine, sine):
     """Multiply by cosine - i sine."""
@@ -405,7 +415,7 @@ def _turn(out, start, chunk, cosine, sine):
             _store(out, place, _multiply_add(same, state, _multiply(other, _flip(state, 1))))
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def evolve(
     members, initial, out, rows, pitch, diagonal, phases, sign_masks, couplings, fields, middles,
@@ -491,7 +501,7 @@ def evolve(
                     )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def _finish_group(rows, pitch, group, weights, first, last, reaches, after, before, phases, out, size, turns):
     active = unfinished = 0
@@ -517,7 +527,7 @@ def _finish_group(rows, pitch, group, weights, first, last, reaches, after, befo
     )
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def walsh(masks, coefficients, middle, diagonal):
     """The diagonal of sum_s c_s Z_s - middle by a Walsh-Hadamard transform, n 2**n additions for any s."""
@@ -535,7 +545,7 @@ def walsh(masks, coefficients, middle, diagonal):
         stride *= 2
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def count_terms(arguments, tolerance):
     """For each x >= 0 the number K of terms with 2 sum_(k >= K) |J_k(x)| <= tolerance.
@@ -559,7 +569,7 @@ def count_terms(arguments, tolerance):
     return counts
 
 
-@njit(nogil=True, cache=True)
+@_compiled
 @no_type_check
 def bessel(arguments, n_terms):
     """J_k(x) for k = 0 ... n_terms - 1 and each x >= 0, by Miller's backward recurrence."""

@@ -48,7 +48,7 @@ def spectral_bounds(terms: PauliTerms) -> tuple[Float[Tensor, " batch"], Float[T
     """
     coefficients = terms.coefficients.reshape(-1, terms.coefficients.shape[-1]).numpy(force=True)
     lower, upper = _bounds(terms.n_sites, terms.words, coefficients.tobytes())
-    return torch.from_numpy(lower), torch.from_numpy(upper)
+    return torch.tensor(lower), torch.tensor(upper)
 
 
 @lru_cache(maxsize=32)
