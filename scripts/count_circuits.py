@@ -20,6 +20,12 @@ SERIES = {
 }
 
 
+CLOSING = """
+The published scaling (arXiv:2602.06699 v2) is that of the loads alone. Exponents below 1 come from what does not
+grow with the size: the blocks of W and V and, in k, the value register. The exponent in T is a little above 1
+because the pairs i <= j are prepared in O(T log T)."""
+
+
 def circuit(steps: int, n_qubits: int, degree: int, kernel: str) -> Circuit:
     states = qdyn.haar_random_states(n_qubits=n_qubits, batch=steps + 1, seed=0)
     angles = torch.zeros(LAYERS, n_qubits, 3)
@@ -51,11 +57,7 @@ def main() -> None:
         shown = [(steps, 2**n, degree) for steps, n, degree in series]
         exponent = growth_exponent([sizes[place] for sizes in shown], counts)
         print(f"| {name} | {shown} | {counts} | {exponent:.2f} | 1 |")
-    print(
-        "\nThe published scaling (arXiv:2602.06699 v2) is that of the loads alone. Exponents below 1 come from "
-        "what does not grow with the size: the blocks of W and V and, in k, the value register. The exponent in "
-        "T is a little above 1 because the pairs i <= j are prepared in O(T log T)."
-    )
+    print(CLOSING)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import torch
 
 import qdyn
 from qdyn.attention.measured_loss import loss_from_results, loss_programs
+from qdyn.quantum.ansatz import hardware_efficient_unitary
 from qdyn.quantum.counting import count_circuit
 from qdyn.quantum.noise import GateNoise
 
@@ -35,13 +36,15 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, default=Path("circuit-noise.png"), help="figure: png, svg or pdf")
     options = parser.parse_args()
-    states = qdyn.haar_random_states(n_qubits=1, batch=3, seed=3)
-    angles = torch.from_numpy(np.random.default_rng(1).uniform(-2, 2, size=(2, 2, 1, 3)))
+    # A qubit that turns about x, and a value circuit that turns it as far: a prediction worth measuring.
+    turn = 0.7
+    start = qdyn.haar_random_states(n_qubits=1, seed=3)
+    step = hardware_efficient_unitary(torch.tensor([[[turn, 0.0, 0.0]]], dtype=torch.float64))
+    states = torch.stack([start, step @ start, step @ step @ start])
+    angles = torch.tensor([[[[0.3, 0.0, 0.0]]], [[[turn, 0.0, 0.0]]]], dtype=torch.float64)
     programs = loss_programs(states[:2], states[1:], *angles, kernel="monomial", degree=1)
     cost = count_circuit(programs[0].circuit)
-    print(
-        f"{cost.qubits} qubits, {cost.total} gates, {cost.two_qubit_gates} CNOTs, CNOT depth {cost.two_qubit_depth}"
-    )
+    print(f"{cost.qubits} qubits, {cost.total} gates, of these {cost.two_qubit_gates} CNOTs")
     print(f"{'noise':>18} {'rate':>8} {'mu':>9} {'zeta':>9} {'F':>8} {'L_B':>8}")
     curves = {}
     for name, model in MODELS.items():
