@@ -100,9 +100,8 @@ def demo(
     data = load_dataset(folder / "dataset", phase_convention=config.dataset.phase_convention)
 
     count = len(config.training.seeds)
-    say(
-        2, f"Training the preset {PRESET} from {count} seed{'s' * (count > 1)} at once, into {folder / 'run'}"
-    )
+    models = f"{count} seeds at once" if count > 1 else "one seed"
+    say(2, f"Training the preset {PRESET} from {models}, into {folder / 'run'}")
     # The whole set is what the recipe's name stands for anywhere, so the run can be opened from any folder;
     # the quick one is known by its path only.
     source: Any = (folder / "dataset").resolve() if quick else data
