@@ -21,9 +21,9 @@ SERIES = {
 
 
 CLOSING = """
-The published scaling (arXiv:2602.06699 v2) is that of the loads alone. Exponents below 1 come from what does
-not grow with the size: the blocks of W and V and, in k, the value register. The exponent in T is a little above 1
-because the pairs i <= j are prepared in O(T log T)."""
+The published scaling (arXiv:2602.06699 v2) is that of the loads alone. Exponents below 1 come from what
+does not grow with the size: the blocks of W and V and, in k, the value register. The exponent in T is a
+little above 1 because the pairs i <= j are prepared in O(T log T)."""
 
 
 def circuit(steps: int, n_qubits: int, degree: int, kernel: str) -> Circuit:
