@@ -3,7 +3,8 @@
 Usage: python scripts/benchmark_dynamics.py [--quick] [--sizes 10 12 14 16] [--rounds 5] [--out FOLDER]
 
 16 trajectories of the transverse-field Ising chain, J = 1, h = 1.05, open, from random product states, to 50
-times 0.1 apart, every state kept. The contestants take turns within one process, every library on one thread.
+times 0.1 apart, every state kept; then the same for the XXZ chain with anisotropy 1.05. The contestants take
+turns within one process, every library on one thread.
 Time is the CPU time of the process for whole calls: checks, tables and result included; it does not depend on
 who else uses the machine, except through the caches they share. QuTiP has no batches, so that it runs a few
 of the trajectories one by one, at its default tolerances; the ratio is to the quickest of its methods in the
@@ -57,7 +58,8 @@ def main() -> None:
         options.sizes, options.large, options.rounds = [10, 12], [16], 3
     results = {
         "conditions": conditions(),
-        "peers": [compare_with_peers(n_sites, options.rounds) for n_sites in options.sizes],
+        "peers": [compare_with_peers("Ising", n_sites, options.rounds) for n_sites in options.sizes]
+        + [compare_with_peers("XXZ", n_sites, options.rounds) for n_sites in options.sizes if n_sites <= 14],
         "disorder": own_disorder(options.rounds),
         "copies": [copy_floor(n_sites) for n_sites in options.large],
         "threads": [two_threads(n_sites) for n_sites in (12, 14)],
@@ -101,17 +103,20 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": median(values), "smallest": min(values), "largest": max(values)}
 
 
-def compare_with_peers(n_sites: int, rounds: int) -> dict[str, Any]:
+def compare_with_peers(model: str, n_sites: int, rounds: int) -> dict[str, Any]:
     import numpy as np
     import qutip
     import torch
 
     from qdyn.dynamics.evolve import evolve
     from qdyn.quantum.hamiltonians import TransverseFieldIsing
+    from qdyn.quantum.spin_models import XXZ
     from qdyn.quantum.states import random_product_states
 
     torch.set_num_threads(1)
-    H = TransverseFieldIsing(n_sites, coupling=COUPLING, field=FIELD)
+    H: Any = TransverseFieldIsing(n_sites, coupling=COUPLING, field=FIELD)
+    if model == "XXZ":
+        H = XXZ(n_sites, coupling=COUPLING, anisotropy=FIELD)
     initial = random_product_states(n_qubits=n_sites, batch=BATCH, seed=1)
     times = STEP * np.arange(STEPS + 1)
     operator = H.to_qutip()
@@ -141,7 +146,7 @@ def compare_with_peers(n_sites: int, rounds: int) -> dict[str, Any]:
             cost = seconds(call) / (n_trajectories * STEPS)
             if turn:
                 taken[name].append(1e6 * cost)
-    result: dict[str, Any] = {"n_sites": n_sites, "rounds": rounds, "errors": errors}
+    result: dict[str, Any] = {"model": model, "n_sites": n_sites, "rounds": rounds, "errors": errors}
     result["microseconds"] = {name: spread(values) for name, values in taken.items()}
     best = [min(taken[name][turn] for name in taken if name.startswith("QuTiP")) for turn in range(rounds)]
     result["times faster"] = {
@@ -152,7 +157,7 @@ def compare_with_peers(n_sites: int, rounds: int) -> dict[str, Any]:
         result["times faster than QuSpin"] = spread(
             [p / o for p, o in zip(peers, taken[OURS[0]], strict=True)]
         )
-    print(f"{n_sites} sites: {result['times faster']}", file=sys.stderr)
+    print(f"{model}, {n_sites} sites: {result['times faster']}", file=sys.stderr)
     return result
 
 
@@ -290,14 +295,15 @@ def table(results: dict[str, Any]) -> str:
         "One thread for every contestant. Microseconds of CPU time per stored state and trajectory: median "
         "(smallest to largest).",
         "",
-        "| sites | contestant | microseconds | largest error | times faster than the quickest QuTiP |",
-        "|---|---|---|---|---|",
+        "| model | sites | contestant | microseconds | largest error | times faster than best QuTiP |",
+        "|---|---|---|---|---|---|",
     ]
     for row in results["peers"]:
         for name, cost in row["microseconds"].items():
             ratio = show(row["times faster"][name]) if name in OURS else ""
             error = f"{row['errors'][name]:.0e}"
-            lines.append(f"| {row['n_sites']} | {name} | {show(cost)} | {error} | {ratio} |")
+            place = f"{row['model']} | {row['n_sites']}"
+            lines.append(f"| {place} | {name} | {show(cost)} | {error} | {ratio} |")
     lines += [
         "",
         "A trajectory with couplings and fields of its own (10 sites, 50 states, complex128, all set-up "

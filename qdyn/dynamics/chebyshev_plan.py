@@ -37,7 +37,8 @@ class Plan:
         lengths: for each window the number of basis vectors.
         starts: for each window its first entry, and the number of entries.
         reaches: for each entry the number of groups of vectors it needs.
-        weights: for each entry the factors of the vectors.
+        table: for each distance that occurs the factors of the vectors.
+        row_of: for each entry its row of the table.
         after: for each entry the time index of the state after the centre, or -1.
         before: the same before the centre.
         distances: for each entry the distance in time.
@@ -49,7 +50,8 @@ class Plan:
     lengths: Integers
     starts: Integers
     reaches: Integers
-    weights: Reals
+    table: Reals
+    row_of: Integers
     after: Integers
     before: Integers
     distances: Reals
@@ -68,7 +70,7 @@ class Plan:
             self.lengths,
             self.starts,
             self.reaches,
-            np.ascontiguousarray(self.weights, dtype=dtype),
+            np.ascontiguousarray(self.table[self.row_of], dtype=dtype),
             self.after,
             self.before,
             self.distances,
@@ -97,7 +99,7 @@ class Plan:
             self.lengths[window : window + 1],
             np.array([0, len(after)]),
             self.reaches[entries],
-            np.ascontiguousarray(self.weights[entries], dtype=dtype),
+            np.ascontiguousarray(self.table[self.row_of[entries]], dtype=dtype),
             place(after),
             place(before),
             self.distances[entries],
@@ -160,7 +162,7 @@ def _make_plan(
             found, bound = _best_windows(np.abs(values[indices]), radius, error, costs, limit)
             windows += [window.placed(indices, sign) for window in found]
             left_out = max(left_out, bound)
-    return _tabulate(windows, radius, left_out)
+    return _tabulate(windows, radius, left_out, _resolution(np.abs(values).max()))
 
 
 @dataclass(frozen=True)
@@ -267,7 +269,7 @@ def _divide(distances: Reals, stride: int, n_hops: int, radius: float, tolerance
     from qdyn.dynamics.kernels import count_terms
 
     n_states = len(distances)
-    resolution = 8 * np.finfo(np.float64).eps * float(distances[-1])
+    resolution = _resolution(float(distances[-1]))
     # Position p = 0 is the initial state, p >= 1 is state p - 1.
     positions = np.concatenate([[0.0], distances])
     centres = np.arange(n_hops + 1) * stride
@@ -304,32 +306,47 @@ def _divide(distances: Reals, stride: int, n_hops: int, radius: float, tolerance
     return windows
 
 
+def _resolution(longest: float) -> float:
+    """Differences of times below this are rounding."""
+    return max(2 * float(np.finfo(np.float64).eps) * float(longest), np.finfo(np.float64).tiny)
+
+
 def _n_states(window: _Window) -> int:
     return sum((after >= 0) + (before >= 0) for _, after, before, _ in window.entries)
 
 
-def _tabulate(windows: list[_Window], radius: float, error: float) -> Plan:
+def _tabulate(windows: list[_Window], radius: float, error: float, resolution: float) -> Plan:
     from qdyn.dynamics.kernels import GROUP, bessel
 
     entries = [entry for window in windows for entry in window.entries]
     distances = np.array([entry[0] for entry in entries], dtype=np.float64)
     reaches = np.array([-(-entry[3] // GROUP) for entry in entries], dtype=np.int64)
     n_columns = GROUP * int(reaches.max(initial=1))
-    distinct, place = np.unique(radius * distances, return_inverse=True)
-    table = bessel(distinct, n_columns)[place]
+    # Equal steps differ in their last digits: what cannot be told apart shares a row, but not the distances
+    # from centre to centre, whose differences would add up.
+    after = np.array([entry[1] for entry in entries], dtype=np.int64)
+    before = np.array([entry[2] for entry in entries], dtype=np.int64)
+    sources = np.array([window.source for window in windows], dtype=np.int64)
+    leading = np.isin(after, sources) & (after >= 0) | np.isin(before, sources) & (before >= 0)
+    keys = np.rint(distances / resolution)
+    keys[leading] = -1 - np.arange(int(leading.sum()))
+    _, found, row_of = np.unique(keys, return_index=True, return_inverse=True)
+    terms = np.zeros(len(found), dtype=np.int64)
+    np.maximum.at(terms, row_of, np.array([entry[3] for entry in entries], dtype=np.int64))
     order = np.arange(n_columns)
-    weights = table * np.where(order == 0, 1.0, 2.0) * (1 - 2 * (order // 2 % 2))
-    terms = np.array([entry[3] for entry in entries], dtype=np.int64)
-    weights[order[None, :] >= terms[:, None]] = 0
+    table = bessel(radius * distances[found], n_columns)
+    table *= np.where(order == 0, 1.0, 2.0) * (1 - 2 * (order // 2 % 2))
+    table[order[None, :] >= terms[:, None]] = 0
     counts = np.array([0, *(len(window.entries) for window in windows)])
     return Plan(
-        sources=np.array([window.source for window in windows], dtype=np.int64),
+        sources=sources,
         lengths=np.array([window.length for window in windows], dtype=np.int64),
         starts=np.cumsum(counts).astype(np.int64),
         reaches=reaches,
-        weights=weights,
-        after=np.array([entry[1] for entry in entries], dtype=np.int64),
-        before=np.array([entry[2] for entry in entries], dtype=np.int64),
+        table=table,
+        row_of=row_of,
+        after=after,
+        before=before,
         distances=distances,
         radius=radius,
         error=error,

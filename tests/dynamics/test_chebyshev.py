@@ -195,6 +195,15 @@ def test_free_fermions_at_twelve_sites(field: float) -> None:
         )
 
 
+def test_rounding_of_many_equal_steps_does_not_add_up() -> None:
+    H, initial = MODELS["ising"](6), haar_random_states(n_qubits=6, seed=10)
+    times = np.linspace(0, 1000, 10001)
+    exact = evolve(H, initial, times, method="exact").states
+    traj = evolve(H, initial, times, method="chebyshev")
+    assert largest_deviation(traj.states, exact) < 2e-12
+    assert traj.details["estimated_error"] > largest_deviation(traj.states, exact)
+
+
 def test_norm_and_energy_are_conserved() -> None:
     H = MODELS["xxz"](10)
     initial = haar_random_states(n_qubits=10, seed=6)
