@@ -1,0 +1,194 @@
+"""`qdyn circuit`: a preset's attention as a circuit: its cost, its drawing, and what shots measure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qdyn.commands.parsing import CommandParser, integer
+
+if TYPE_CHECKING:
+    from qdyn.data.batch import Batch
+    from qdyn.models.qsa import QSAPredictor
+    from qdyn.quantum.program import Program
+
+SUMMARY = "Show a model's attention as a circuit: count, draw, export, measure"
+INTERRUPTED = "Interrupted."
+
+_DETAILS = """
+Takes a preset (with its initial angles) or a run (with its trained ones), loads
+the first steps of a sequence of the test split, and builds the circuits of mu and
+zeta, whose ratio gives the training loss L_B. Without an option it counts gates.
+
+A circuit has 2 ceil(log2 T) + (k + 1) n qubits, and k more for a polynomial
+kernel. To run one on a laptop, lower k: --set model.degree=1.
+"""
+
+
+def parser() -> CommandParser:
+    """What the command understands."""
+    made = CommandParser(
+        name="circuit",
+        summary=f"{SUMMARY}.\n{_DETAILS}",
+        example="qdyn circuit qsa-tfim-4q --count\n"
+        "qdyn circuit qsa-monomial-tfim-4q --set model.degree=1 --set model.layers=2 --shots 10000\n"
+        "qdyn circuit runs/a --steps 2 --shots 10000 --target qpp-cpu",
+    )
+    made.add_argument(
+        "model", metavar="PRESET", help="a preset's name, its YAML file, or the folder of a run"
+    )
+    made.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="change a key of the preset"
+    )
+    made.add_argument(
+        "--steps", metavar="T", type=integer(minimum=1), default=4, help="predictions (default: 4)"
+    )
+    made.add_argument(
+        "--sequence",
+        metavar="I",
+        type=integer(minimum=0),
+        default=0,
+        help="sequence of the test split (default: 0)",
+    )
+    made.add_argument("--count", action="store_true", help="qubits, gates by kind, depth, parameters")
+    made.add_argument(
+        "--draw", metavar="FILE", nargs="?", const="-", help="draw it: as text, or an SVG or PNG"
+    )
+    made.add_argument("--qasm", metavar="FILE", help="export it as OpenQASM 2")
+    made.add_argument("--run", action="store_true", help="measure mu, F and L_B exactly")
+    made.add_argument(
+        "--shots", metavar="N", type=integer(minimum=1), help="measure them from N shots of each circuit"
+    )
+    made.add_argument(
+        "--target", metavar="NAME", help="a CUDA-Q target such as qpp-cpu (default: our own state vector)"
+    )
+    made.add_argument("--seed", metavar="SEED", type=integer(minimum=0), help="seed of the shots")
+    return made
+
+
+def run(options: Any) -> int:
+    """Do it."""
+    from qdyn.models.qsa_circuits import loss_circuits
+
+    model, batch = _model_and_sequence(options)
+    programs = loss_circuits(model, batch.inputs, batch.targets)
+    circuit = programs[0].circuit
+    measures = options.run or options.shots or options.target
+    asked = options.draw or options.qasm or measures
+    if options.count or not asked:
+        print(_count(options, programs[0]))
+    if options.draw == "-":
+        from qdyn.quantum.drawing import draw_text
+
+        print(draw_text(circuit))
+    elif options.draw:
+        _draw(programs[0], Path(options.draw))
+    if options.qasm:
+        from qdyn.files import write_text
+        from qdyn.quantum.cudaq import bound_circuits
+        from qdyn.quantum.openqasm import to_openqasm
+
+        (bound,) = bound_circuits(circuit, programs[0].members())
+        write_text(Path(options.qasm), to_openqasm(bound))
+        print(options.qasm)
+    if measures:
+        print(_measured(options, model, batch, programs))
+    return 0
+
+
+def _model_and_sequence(options: Any) -> tuple[QSAPredictor, Batch]:
+    """The predictor, and the first steps of one test sequence."""
+    from qdyn.data.load import load_dataset
+    from qdyn.errors import ArgumentError
+    from qdyn.models.qsa import QSAPredictor
+    from qdyn.models.registry import build_model
+    from qdyn.training.config import load_config
+    from qdyn.training.run import load_run
+
+    if (Path(options.model) / "run.json").is_file():
+        if options.set:
+            raise ArgumentError("Argument `--set` changes a preset, but a run was given.")
+        run = load_run(options.model)
+        data, model = run.dataset(), run.model(0)
+    else:
+        config = load_config(options.model, overrides=options.set)
+        data = load_dataset(config.dataset.name, phase_convention=config.dataset.phase_convention)
+        model = build_model(config.model, data.metadata, seed=config.training.seeds[0])
+    if not isinstance(model, QSAPredictor):
+        raise ArgumentError(f"Argument `PRESET` must be quantum self-attention, but is {model.label}.")
+    part = data.split("test")
+    batch = part.batch([options.sequence])
+    longest = int(batch.mask.sum())
+    if options.steps > longest:
+        raise ArgumentError(f"Argument `--steps` must be at most {longest}, but is {options.steps}.")
+    return model, _cut(batch.item(0), options.steps)
+
+
+def _cut(item: Batch, steps: int) -> Batch:
+    from dataclasses import replace
+
+    return replace(item, inputs=item.inputs[:steps], targets=item.targets[:steps], mask=item.mask[:steps])
+
+
+def _count(options: Any, program: Program) -> str:
+    from qdyn.quantum.counting import count_circuit
+
+    cost = count_circuit(program.circuit)
+    registers = ", ".join(
+        f"{name} {len(qubits)}" for name, qubits in program.circuit.registers.items() if len(qubits)
+    )
+    gates = ", ".join(f"{name} {number}" for name, number in cost.gates.items())
+    return (
+        f"circuit of mu for {options.model}, {options.steps} steps\n"
+        f"qubits       {cost.qubits} ({registers})\n"
+        f"gates        {cost.total} ({gates})\n"
+        f"CNOTs        {cost.two_qubit_gates}, in {cost.two_qubit_depth} layers\n"
+        f"depth        {cost.depth}\n"
+        f"parameters   {cost.parameters}, those that load the data among them"
+    )
+
+
+def _draw(program: Program, path: Path) -> None:
+    from qdyn.errors import ArgumentError
+    from qdyn.files import replacing
+    from qdyn.quantum.drawing import draw_figure
+
+    if path.suffix not in (".svg", ".png"):
+        raise ArgumentError(f"Argument `--draw` must end in .svg or .png, but is {str(path)!r}.")
+    figure = draw_figure(program.circuit)
+    with replacing(path) as beside:
+        figure.savefig(beside, format=path.suffix[1:])
+    print(path)
+
+
+def _measured(options: Any, model: QSAPredictor, batch: Batch, programs: tuple[Program, Program]) -> str:
+    import numpy as np
+    import torch
+
+    from qdyn.attention.measured_loss import loss_from_results
+    from qdyn.quantum.execution import run_circuit
+
+    backend = "cudaq" if options.target else "torch"
+    seeds = np.random.SeedSequence(options.seed).generate_state(2).tolist()
+    found = loss_from_results(
+        *(
+            run_circuit(program, backend=backend, target=options.target, shots=options.shots, seed=seed)
+            for program, seed in zip(programs, seeds, strict=True)
+        ),
+        steps=options.steps,
+    )
+    with torch.no_grad():
+        closed = model(batch.inputs, batch.targets, batch.mask)
+    how = f"{options.shots} shots of each circuit" if options.shots else "exactly"
+    lines = [
+        f"measured {how}, on {options.target or 'the state vector in torch'}, {programs[0].n_qubits} qubits",
+        f"{'':<6}{'measured':>12}  {'95 % interval':<26}{'closed form':>12}",
+    ]
+    for name, value, interval, exact in (
+        ("mu", found.mu, found.mu_interval, closed.mu),
+        ("F", found.fidelity, found.fidelity_interval, closed.fidelity),
+        ("L_B", found.loss_b, found.loss_b_interval, closed.loss_b),
+    ):
+        shown = "" if interval is None else f"{float(interval[0]):.6g} to {float(interval[1]):.6g}"
+        lines.append(f"{name:<6}{float(value):>12.6g}  {shown:<26}{float(exact):>12.6g}")
+    return "\n".join(lines)

@@ -1,0 +1,63 @@
+"""A QSA predictor's loss as circuits: what its closed form says, for a device to measure."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from qdyn.attention.measured_loss import loss_programs
+from qdyn.errors import ArgumentError
+from qdyn.models.qsa import QSAPredictor
+from qdyn.quantum.program import Program
+
+
+def loss_circuits(model: QSAPredictor, inputs: Tensor, targets: Tensor) -> tuple[Program, Program]:
+    """The circuits of mu and zeta for one model and some sequences; L_B = -log((T+1)/(2T) mu/zeta).
+
+    Args:
+        model: A predictor whose W and V are circuits and whose kernel is monomial or polynomial.
+        inputs: Elements (..., T, d), or tokens (..., T).
+        targets: The elements that follow, of the same shape.
+
+    Returns:
+        Programs for `qdyn.run_circuit`, in double precision.
+
+    Raises:
+        ArgumentError: the model is classical: free unitaries or a softmax kernel.
+
+    Example:
+        >>> from qdyn.data.sequences import SequenceMetadata
+        >>> from qdyn.models.config import ModelConfig
+        >>> states = qdyn.haar_random_states(n_qubits=1, batch=3, seed=0)
+        >>> metadata = SequenceMetadata("example", "quantum_state", 2, phase_convention="raw")
+        >>> model = QSAPredictor(ModelConfig(layers=1, degree=1), metadata, seed=0)
+        >>> mu, _ = loss_circuits(model, states[:2], states[1:])
+        >>> closed = model(states[:2], states[1:]).mu
+        >>> bool(abs(qdyn.run_circuit(mu).value - closed) < 1e-6)
+        True
+    """
+    config = model.config
+    if config.unitaries == "free":
+        raise ArgumentError(
+            "Argument `model` must have circuits for W and V, but its unitaries are 'free': a classical twin."
+        )
+    with torch.no_grad():
+        frame = model.embedding.frame()
+        x, y = (
+            model.embedding.states(elements, frame).to(torch.complex128) for elements in (inputs, targets)
+        )
+        leverage = model.embedding.leverage(targets, frame)
+        angles = model.angles.detach().double()
+        steps = x.shape[-2]
+        return loss_programs(
+            x / torch.linalg.vector_norm(x, dim=-1, keepdim=True),
+            y / torch.linalg.vector_norm(y, dim=-1, keepdim=True),
+            angles[0],
+            angles[1],
+            kernel=config.kernel,
+            degree=config.degree,
+            beta=config.beta,
+            phases=None if model.phases is None else model.phases.detach()[:steps].double(),
+            leverage=None if leverage is None else leverage.double(),
+            ansatz=config.unitaries,
+        )
