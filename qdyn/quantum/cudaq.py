@@ -38,12 +38,17 @@ def import_cudaq() -> Any:
     if "cudaq" not in sys.modules:
         # With more threads than it has work for, a call of 0.3 ms takes 300 ms.
         os.environ.setdefault("OMP_NUM_THREADS", "1")
+    words = sys.argv
     try:
+        # While it is imported, CUDA-Q obeys a --target among the words of whatever program is running.
+        sys.argv = words[:1]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             import cudaq
     except ImportError:
         raise MissingExtraError("Running circuits on CUDA-Q", package="cudaq", extra="cudaq") from None
+    finally:
+        sys.argv = words
     return cudaq
 
 
