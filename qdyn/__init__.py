@@ -23,11 +23,18 @@ if TYPE_CHECKING:
     from qdyn.data.sequences import Batch as Batch
     from qdyn.data.sequences import SequenceDataset as SequenceDataset
     from qdyn.dynamics.evolve import evolve as evolve
+    from qdyn.dynamics.jumps import quantum_jumps as quantum_jumps
+    from qdyn.dynamics.lindblad import DensityTrajectory as DensityTrajectory
+    from qdyn.dynamics.lindblad import evolve_open as evolve_open
     from qdyn.dynamics.trajectory import Trajectory as Trajectory
     from qdyn.dynamics.trotter import trotter as trotter
     from qdyn.errors import QdynError as QdynError
     from qdyn.evaluation.evaluate import evaluate as evaluate
     from qdyn.models.qsa import QSAPredictor as QSAPredictor
+    from qdyn.quantum.channels import decay as decay
+    from qdyn.quantum.channels import dephasing as dephasing
+    from qdyn.quantum.channels import depolarising as depolarising
+    from qdyn.quantum.channels import excitation as excitation
     from qdyn.quantum.drives import DrivenHamiltonian as DrivenHamiltonian
     from qdyn.quantum.drives import SampledDrive as SampledDrive
     from qdyn.quantum.execution import run_circuit as run_circuit
@@ -50,6 +57,7 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "Batch": "qdyn.data.sequences",
+    "DensityTrajectory": "qdyn.dynamics.lindblad",
     "DrivenHamiltonian": "qdyn.quantum.drives",
     "LongRangeIsing": "qdyn.quantum.spin_models",
     "MixedFieldIsing": "qdyn.quantum.spin_models",
@@ -65,8 +73,13 @@ _HOME_OF = {
     "XXZ": "qdyn.quantum.spin_models",
     "basis_state": "qdyn.quantum.states",
     "chain_bonds": "qdyn.quantum.lattices",
+    "decay": "qdyn.quantum.channels",
+    "dephasing": "qdyn.quantum.channels",
+    "depolarising": "qdyn.quantum.channels",
     "evaluate": "qdyn.evaluation.evaluate",
     "evolve": "qdyn.dynamics.evolve",
+    "evolve_open": "qdyn.dynamics.lindblad",
+    "excitation": "qdyn.quantum.channels",
     "fidelity": "qdyn.quantum.states",
     "haar_random_states": "qdyn.quantum.states",
     "ladder_bonds": "qdyn.quantum.lattices",
@@ -75,8 +88,9 @@ _HOME_OF = {
     "product_state": "qdyn.quantum.states",
     "qsa_circuit": "qdyn.attention.overlap_circuit",
     "qsa_observables": "qdyn.attention.observables",
-    "run_circuit": "qdyn.quantum.execution",
+    "quantum_jumps": "qdyn.dynamics.jumps",
     "random_product_states": "qdyn.quantum.states",
+    "run_circuit": "qdyn.quantum.execution",
     "square_bonds": "qdyn.quantum.lattices",
     "train": "qdyn.training.train",
     "trotter": "qdyn.dynamics.trotter",

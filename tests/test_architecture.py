@@ -43,6 +43,7 @@ HEAVY = {
 # Modules that need such a package from their first line on, and are imported where they are used.
 KERNELS = {
     "qdyn.dynamics.kernels",
+    "qdyn.dynamics.jump_kernels",
     "qdyn.dynamics.lane_kernels",
     "qdyn.quantum.cudaq_kernel",
     "qdyn.data.xarray_backend",

@@ -13,6 +13,7 @@ import qdyn
 NEVER_BEFORE_USE = ("qutip", "numba", "matplotlib", "cudaq", "rdkit")
 KERNELS = (
     "qdyn.dynamics.kernels",
+    "qdyn.dynamics.jump_kernels",
     "qdyn.dynamics.lane_kernels",
     "qdyn.quantum.cudaq_kernel",
     "qdyn.data.xarray_backend",

@@ -77,7 +77,9 @@ def evolve(
         >>> traj.expectations["magnetisation_z"].round(decimals=12)
         tensor([ 1., -1.], dtype=torch.float64)
     """
-    problem, batched = _check(hamiltonian, initial_state, times, observables, store, error, dtype, device)
+    problem, batched = check_problem(
+        hamiltonian, initial_state, times, observables, store, error, dtype, device
+    )
     chosen, estimate = choose_method(method, problem)
     with torch.no_grad():
         recorder = Recorder(problem)
@@ -99,7 +101,7 @@ def evolve(
     )
 
 
-def _check(  # noqa: PLR0917 - the arguments of evolve, in its order
+def check_problem(  # noqa: PLR0917 - the arguments of evolve, in its order
     hamiltonian: Hamiltonian,
     initial_state: Tensor | NDArray[Any],
     times: Sequence[float] | Tensor | NDArray[Any],

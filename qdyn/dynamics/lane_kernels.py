@@ -1,11 +1,12 @@
 """Compiled kernels that follow several trajectories side by side; imported only when they run.
 
 A vector holds LANES trajectories: number j of the basis takes LANES neighbouring floats, one a trajectory,
-and all real parts stand before all imaginary parts. Whatever a Hamiltonian does to the basis, the trajectories
+and all real parts stand before all imaginary parts. Whatever a Hamiltonian does to the basis, trajectories
 then move as whole vector registers, also where each has its own couplings or its own time. No sum runs over
 lanes, so that a trajectory does not depend on its neighbours.
 
-Everything sits in one file because numba's cache on disk notices changes only in the file of the function.
+numba's cache on disk notices changes only in the file of the function: who changes `product` or the
+operations on vectors must touch `jump_kernels` too.
 """
 
 # ruff: noqa: PLR0912, PLR0917, D417 - compiled code: no keywords, and branches cost nothing.
@@ -50,7 +51,9 @@ def _place(context, builder, signature, arguments):
 
 @intrinsic
 @no_type_check
-def _load(typing_context, array, index):
+def load(typing_context, array, index):
+    """LANES floats of a flat array from ``index`` on."""
+
     def generate(context, builder, signature, arguments):
         return builder.load(_place(context, builder, signature, arguments), align=8)
 
@@ -59,7 +62,9 @@ def _load(typing_context, array, index):
 
 @intrinsic
 @no_type_check
-def _store(typing_context, array, index, value):
+def store(typing_context, array, index, value):
+    """Write them back."""
+
     def generate(context, builder, signature, arguments):
         builder.store(arguments[2], _place(context, builder, signature, arguments), align=8)
         return context.get_dummy_value()
@@ -104,9 +109,9 @@ def _make_multiply_add(*, negative):
     return multiply_add
 
 
-_add, _multiply = _make_arithmetic("fadd"), _make_arithmetic("fmul")
+add, multiply = _make_arithmetic("fadd"), _make_arithmetic("fmul")
 # a * b + c and c - a * b.
-_multiply_add, _subtract_product = _make_multiply_add(negative=False), _make_multiply_add(negative=True)
+multiply_add, _subtract_product = _make_multiply_add(negative=False), _make_multiply_add(negative=True)
 
 
 @njit(nogil=True, cache=True)
@@ -143,63 +148,63 @@ def product(
         dim: number of basis states, a multiple of 4.
     """
     size = dim * LANES
-    scale = _load(factor, 0)
+    scale = load(factor, 0)
     for row in range(0, dim, 4):
         at = row * LANES
         at_1, at_2, at_3 = at + LANES, at + 2 * LANES, at + 3 * LANES
         real, imaginary = old, old + size
-        energy = _load(energies, at)
-        re_0, im_0 = _multiply(energy, _load(rows, imaginary + at)), _multiply(energy, _load(rows, real + at))
-        energy = _load(energies, at_1)
+        energy = load(energies, at)
+        re_0, im_0 = multiply(energy, load(rows, imaginary + at)), multiply(energy, load(rows, real + at))
+        energy = load(energies, at_1)
         re_1, im_1 = (
-            _multiply(energy, _load(rows, imaginary + at_1)),
-            _multiply(energy, _load(rows, real + at_1)),
+            multiply(energy, load(rows, imaginary + at_1)),
+            multiply(energy, load(rows, real + at_1)),
         )
-        energy = _load(energies, at_2)
+        energy = load(energies, at_2)
         re_2, im_2 = (
-            _multiply(energy, _load(rows, imaginary + at_2)),
-            _multiply(energy, _load(rows, real + at_2)),
+            multiply(energy, load(rows, imaginary + at_2)),
+            multiply(energy, load(rows, real + at_2)),
         )
-        energy = _load(energies, at_3)
+        energy = load(energies, at_3)
         re_3, im_3 = (
-            _multiply(energy, _load(rows, imaginary + at_3)),
-            _multiply(energy, _load(rows, real + at_3)),
+            multiply(energy, load(rows, imaginary + at_3)),
+            multiply(energy, load(rows, real + at_3)),
         )
         for place in range(flips.size):
-            field = _load(fields, place * LANES)
+            field = load(fields, place * LANES)
             bit = flips[place]
             there = (row ^ bit) * LANES
-            re_0 = _multiply_add(field, _load(rows, imaginary + there), re_0)
-            im_0 = _multiply_add(field, _load(rows, real + there), im_0)
+            re_0 = multiply_add(field, load(rows, imaginary + there), re_0)
+            im_0 = multiply_add(field, load(rows, real + there), im_0)
             there = ((row + 1) ^ bit) * LANES
-            re_1 = _multiply_add(field, _load(rows, imaginary + there), re_1)
-            im_1 = _multiply_add(field, _load(rows, real + there), im_1)
+            re_1 = multiply_add(field, load(rows, imaginary + there), re_1)
+            im_1 = multiply_add(field, load(rows, real + there), im_1)
             there = ((row + 2) ^ bit) * LANES
-            re_2 = _multiply_add(field, _load(rows, imaginary + there), re_2)
-            im_2 = _multiply_add(field, _load(rows, real + there), im_2)
+            re_2 = multiply_add(field, load(rows, imaginary + there), re_2)
+            im_2 = multiply_add(field, load(rows, real + there), im_2)
             there = ((row + 3) ^ bit) * LANES
-            re_3 = _multiply_add(field, _load(rows, imaginary + there), re_3)
-            im_3 = _multiply_add(field, _load(rows, real + there), im_3)
+            re_3 = multiply_add(field, load(rows, imaginary + there), re_3)
+            im_3 = multiply_add(field, load(rows, real + there), im_3)
         for place in range(masks.size):
             # Where the string is imaginary, -i c P keeps real and imaginary parts apart.
             mask, sign = masks[place], signs[place]
             one, two, sense = (imaginary, real, 0) if turns[place] == 0 else (real, imaginary, 1)
             source = row ^ mask
-            value = _load(strings, (2 * place + _odd(source & sign)) * LANES)
-            re_0 = _multiply_add(value, _load(rows, one + source * LANES), re_0)
-            im_0 = _signed(sense, value, _load(rows, two + source * LANES), im_0)
+            value = load(strings, (2 * place + _odd(source & sign)) * LANES)
+            re_0 = multiply_add(value, load(rows, one + source * LANES), re_0)
+            im_0 = _signed(sense, value, load(rows, two + source * LANES), im_0)
             source = (row + 1) ^ mask
-            value = _load(strings, (2 * place + _odd(source & sign)) * LANES)
-            re_1 = _multiply_add(value, _load(rows, one + source * LANES), re_1)
-            im_1 = _signed(sense, value, _load(rows, two + source * LANES), im_1)
+            value = load(strings, (2 * place + _odd(source & sign)) * LANES)
+            re_1 = multiply_add(value, load(rows, one + source * LANES), re_1)
+            im_1 = _signed(sense, value, load(rows, two + source * LANES), im_1)
             source = (row + 2) ^ mask
-            value = _load(strings, (2 * place + _odd(source & sign)) * LANES)
-            re_2 = _multiply_add(value, _load(rows, one + source * LANES), re_2)
-            im_2 = _signed(sense, value, _load(rows, two + source * LANES), im_2)
+            value = load(strings, (2 * place + _odd(source & sign)) * LANES)
+            re_2 = multiply_add(value, load(rows, one + source * LANES), re_2)
+            im_2 = _signed(sense, value, load(rows, two + source * LANES), im_2)
             source = (row + 3) ^ mask
-            value = _load(strings, (2 * place + _odd(source & sign)) * LANES)
-            re_3 = _multiply_add(value, _load(rows, one + source * LANES), re_3)
-            im_3 = _signed(sense, value, _load(rows, two + source * LANES), im_3)
+            value = load(strings, (2 * place + _odd(source & sign)) * LANES)
+            re_3 = multiply_add(value, load(rows, one + source * LANES), re_3)
+            im_3 = _signed(sense, value, load(rows, two + source * LANES), im_3)
         _finish(rows, new, old, older, at, size, damping, scale, first, re_0, im_0)
         _finish(rows, new, old, older, at_1, size, damping, scale, first, re_1, im_1)
         _finish(rows, new, old, older, at_2, size, damping, scale, first, re_2, im_2)
@@ -209,22 +214,22 @@ def product(
 @njit(nogil=True, cache=True, inline="always")
 @no_type_check
 def _signed(sense, value, other, total):
-    return _multiply_add(value, other, total) if sense == 0 else _subtract_product(value, other, total)
+    return multiply_add(value, other, total) if sense == 0 else _subtract_product(value, other, total)
 
 
 @njit(nogil=True, cache=True, inline="always")
 @no_type_check
 def _finish(rows, new, old, older, at, size, damping, scale, first, re, im):
     """Subtract the damping and add what stood two steps before; ``im`` is minus the imaginary part."""
-    loss = _load(damping, at)
-    re = _multiply(scale, _subtract_product(loss, _load(rows, old + at), re))
-    im = _multiply_add(loss, _load(rows, old + size + at), im)
+    loss = load(damping, at)
+    re = multiply(scale, _subtract_product(loss, load(rows, old + at), re))
+    im = multiply_add(loss, load(rows, old + size + at), im)
     if first:
-        _store(rows, new + at, re)
-        _store(rows, new + size + at, _negate(_multiply(scale, im)))
+        store(rows, new + at, re)
+        store(rows, new + size + at, _negate(multiply(scale, im)))
     else:
-        _store(rows, new + at, _add(re, _load(rows, older + at)))
-        _store(rows, new + size + at, _subtract_product(scale, im, _load(rows, older + size + at)))
+        store(rows, new + at, add(re, load(rows, older + at)))
+        store(rows, new + size + at, _subtract_product(scale, im, load(rows, older + size + at)))
 
 
 @njit(nogil=True, cache=True)
@@ -291,7 +296,7 @@ def exponentials(
                     masks, signs, turns, strings, dim,
                 )  # fmt: skip
                 for place in range(0, size, LANES):
-                    _store(states, place, _add(_load(states, place), _load(rows, new + place)))
+                    store(states, place, add(load(states, place), load(rows, new + place)))
                 old, new = new, old
                 order += 1
                 bound *= phase / order

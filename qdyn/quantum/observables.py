@@ -47,6 +47,11 @@ class Observable(ABC):
         """Number of trajectories it is for, where it holds something for each; None where it suits any."""
         return None
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether it is tr(rho O) of an operator O, and so has a value for mixed states too."""
+        return False
+
     def check_sites(self, n_sites: int) -> None:
         """Refuse a system that lacks the sites this observable names."""
         del n_sites
@@ -218,6 +223,10 @@ class _Magnetisation(Observable):
     axis: Axis
     mean: bool
 
+    @property
+    def is_linear(self) -> bool:
+        return True
+
     def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         n_sites = qubits_of_dimension("states", states.shape[-1])
         sites = (
@@ -232,6 +241,10 @@ class _PauliString(Observable):
     word: Word
     connected: bool = False
     n_sites: int | None = None
+
+    @property
+    def is_linear(self) -> bool:
+        return not self.connected
 
     def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         n_sites = qubits_of_dimension("states", states.shape[-1])
@@ -258,6 +271,10 @@ class _PauliString(Observable):
 class _Energy(Observable):
     terms: PauliTerms
     variance: bool
+
+    @property
+    def is_linear(self) -> bool:
+        return not self.variance
 
     def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         applied = self.terms.apply(states)
@@ -301,6 +318,10 @@ class _Entropy(Observable):
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Echo(Observable):
     initial_state: Tensor
+
+    @property
+    def is_linear(self) -> bool:
+        return True
 
     def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         initial = self.initial_state.to(device=states.device, dtype=states.dtype)

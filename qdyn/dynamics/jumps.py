@@ -1,0 +1,291 @@
+"""Quantum jumps: pure states whose average over chance solves the Lindblad equation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qdyn.checks import check_integer
+from qdyn.dynamics.dissipation import Generator, Window, choose_window, damped
+from qdyn.dynamics.evolve import Observables, check_problem
+from qdyn.dynamics.methods import Problem, Store
+from qdyn.dynamics.recorder import Recorder
+from qdyn.dynamics.trajectory import Quantity, Trajectory
+from qdyn.errors import ArgumentError
+from qdyn.memory import check_memory, empty_tensor
+from qdyn.quantum.channels import Channel
+from qdyn.quantum.drives import DrivenHamiltonian
+from qdyn.quantum.hamiltonians import Hamiltonian
+
+_DEFAULT_ERROR = 1e-9
+_CHUNK_BYTES = 2**27
+
+
+def quantum_jumps(
+    hamiltonian: Hamiltonian,
+    initial_state: Tensor | NDArray[Any],
+    times: Sequence[float] | Tensor | NDArray[Any],
+    *,
+    channels: Channel | Sequence[Channel],
+    trajectories: int,
+    seed: int,
+    observables: Observables = None,
+    store: Store = "states",
+    error: float | None = None,
+    dtype: torch.dtype = torch.complex128,
+) -> Trajectory:
+    """Sample trajectories of a system that is watched by its environment.
+
+    Between jumps a state obeys
+
+        d psi / dt = -i (H - (i/2) sum_k L_k^H L_k) psi,
+
+    and loses norm. Where |psi|^2 has fallen to a random number, uniform in (0, 1), one of the jumps
+    psi -> L_k psi happens, with probability proportional to |L_k psi|^2, and psi is normalised. The average
+    of |psi><psi| over trajectories solves the Lindblad equation (`evolve_open`).
+
+    Args:
+        hamiltonian: H, single, or one for each trajectory.
+        initial_state: psi_0, of shape (2**n,) or (trajectories, 2**n).
+        times: increasing times >= 0 in units of 1/J; psi_0 is the state at t = 0.
+        channels: what the environment does: see `dephasing`, `decay`, `excitation`, `depolarising`.
+        trajectories: number of trajectories.
+        seed: seed >= 0 of the jumps. Trajectory i draws from ``SeedSequence(seed, spawn_key=(i,))`` and
+            depends on no other trajectory, not even on how many there are.
+        observables: as for `evolve`.
+        store: as for `evolve`.
+        error: largest error of an amplitude between jumps; 1e-9 when None.
+        dtype: complex64 or complex128, the type of what is stored.
+
+    Returns:
+        A `Trajectory` of normalised states, (trajectories, times, 2**n). ``details["mean_jumps"]`` is the
+        mean number of jumps.
+
+    Raises:
+        ArgumentError: an argument breaks its rule, or H depends on time.
+        MemoryLimitError: the states do not fit in memory.
+
+    Source: J. Dalibard, Y. Castin, K. Molmer, Physical Review Letters 68, 580 (1992).
+
+    Example:
+        >>> from qdyn import TransverseFieldIsing, product_state
+        >>> from qdyn.quantum.channels import decay
+        >>> H, psi0 = TransverseFieldIsing(2, field=0.0), product_state("11")
+        >>> traj = quantum_jumps(H, psi0, [0.0, 50.0], channels=decay(1.0), trajectories=3, seed=0)
+        >>> traj.states.abs()[:, 1, 0].round(decimals=9)  # all have fallen to |00>
+        tensor([1., 1., 1.], dtype=torch.float64)
+        >>> traj.details["mean_jumps"]
+        2.0
+    """
+    check_integer("trajectories", trajectories, minimum=1)
+    check_integer("seed", seed, minimum=0)
+    size = getattr(hamiltonian, "batch_size", None)
+    if size is not None and size != trajectories:
+        raise ArgumentError(
+            f"Argument `hamiltonian` must be single or hold one for each of the {trajectories} trajectories, "
+            f"but holds {size}."
+        )
+    problem, _ = check_problem(
+        hamiltonian,
+        _spread(initial_state, trajectories),
+        times,
+        observables,
+        store,
+        error,
+        dtype,
+        "cpu",
+    )
+    settled = check_channels(channels)
+    check_open(problem)
+    stored = problem.stored_bytes if store != "none" else 0
+    check_memory(stored, f"Storing {trajectories} trajectories of {problem.n_sites} sites")
+    recorder = Recorder(problem)
+    jumps = _sample(problem, recorder, settled, seed)
+    return Trajectory(
+        states=recorder.states,
+        last_state=recorder.final_states,
+        times=problem.times,
+        expectations=recorder.expectations,
+        parameters=problem.hamiltonian.parameters,
+        method="jumps",
+        n_sites=problem.n_sites,
+        hamiltonian=repr(problem.hamiltonian),
+        formula=problem.hamiltonian.formula,
+        quantities={seen.name: Quantity(seen.label, seen.unit, seen.axes) for seen in problem.observables},
+        parameter_axes=problem.hamiltonian.parameter_axes,
+        details={
+            "estimated_error": _DEFAULT_ERROR if error is None else error,
+            "mean_jumps": float(jumps.mean()),
+            "seed": float(seed),
+        },
+    )
+
+
+def check_channels(channels: Channel | Sequence[Channel]) -> tuple[Channel, ...]:
+    """One channel or many as a tuple."""
+    listed = (channels,) if isinstance(channels, Channel) else tuple(channels)
+    for channel in listed:
+        if not isinstance(channel, Channel):
+            raise ArgumentError(
+                f"Argument `channels` must hold channels such as decay(0.1), but holds {channel!r:.60}."
+            )
+    return listed
+
+
+def check_open(problem: Problem) -> None:
+    """Refuse what an open system cannot do: run backwards, or follow a drive."""
+    if isinstance(problem.hamiltonian, DrivenHamiltonian):
+        raise ArgumentError("Argument `hamiltonian` of an open system must not depend on time.")
+    if float(problem.times[0]) < 0:
+        raise ArgumentError(
+            f"Argument `times` of an open system must be >= 0, but times[0]={float(problem.times[0]):g}."
+        )
+
+
+def run(  # noqa: PLR0917
+    problem: Problem,
+    generator: Generator,
+    window: Window,
+    initial: NDArray[np.float64],
+    members: NDArray[np.int64],
+    seeds: NDArray[np.uint64],
+    out: Tensor,
+) -> NDArray[np.int64]:
+    """Follow ``members`` to all times > 0, spread over threads; returns their numbers of jumps.
+
+    Args:
+        problem: what the times and the members belong to.
+        generator: what they obey.
+        window: how far one Chebyshev basis reaches.
+        initial: their initial vectors as real planes, (members or 1, 2, 2**sites).
+        members: indices of trajectories of the problem.
+        seeds: where their random streams start.
+        out: takes the vectors from the first time > 0 on, (members, times, at most 2**sites), complex.
+    """
+    from qdyn.dynamics import jump_kernels as kernels
+    from qdyn.dynamics.lane_kernels import LANES
+
+    operators = generator.operators
+    dimension = 2**operators.n_sites
+    times = problem.times.numpy()
+    n_zero = int((times == 0).sum())
+    jumps = np.zeros(len(members), dtype=np.int64)
+    real = torch.view_as_real(out).reshape(*out.shape[:2], -1).numpy()
+
+    def of_members(values: NDArray[Any]) -> NDArray[Any]:
+        return values if len(values) == 1 else values[members]
+
+    shared = (
+        of_members(generator.radii),
+        of_members(generator.middles),
+        of_members(window.lengths),
+        of_members(window.spans),
+        of_members(operators.energies),
+        generator.damping,
+        generator.shift,
+        operators.flips,
+        of_members(operators.coefficients),
+        operators.masks,
+        operators.signs,
+        operators.turns,
+        generator.jump_bits,
+        generator.jump_weights,
+        generator.jump_matrices,
+    )
+
+    def follow(part: NDArray[np.int64]) -> None:
+        length = 2 * dimension * LANES + kernels.PADDING
+        rows = empty_tensor(int(window.lengths.max()) * length, dtype=torch.float64).zero_().numpy()
+        nodes = empty_tensor((window.n_nodes + 2) * length, dtype=torch.float64).zero_().numpy()
+        kernels.follow(
+            part, seeds, initial, times[n_zero:], real, n_zero, jumps, *shared, rows, nodes, dimension
+        )
+
+    n_threads = max(1, min(len(members) // LANES, torch.get_num_threads()))
+    parts = np.array_split(np.arange(len(members)), n_threads)
+    if n_threads == 1:
+        follow(parts[0])
+    else:
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(follow, parts))
+    return jumps
+
+
+def _sample(
+    problem: Problem, recorder: Recorder, channels: tuple[Channel, ...], seed: int
+) -> NDArray[np.int64]:
+    from qdyn.dynamics.lane_kernels import LANES
+
+    generator = damped(problem.hamiltonian, channels)
+    times = problem.times.numpy()
+    n_zero = int((times == 0).sum())
+    later = times[n_zero:]
+    jumps = np.zeros(problem.n_trajectories, dtype=np.int64)
+    if n_zero:
+        for block in sorted({(block.start, block.stop) for block, _ in recorder.blocks()}):
+            together = slice(*block)
+            recorder.put(together, slice(0, 1), problem.initial_states[together, None])
+    if not len(later):
+        return jumps
+    window_of = choose_window(
+        generator,
+        times=later,
+        error=_DEFAULT_ERROR if problem.error is None else problem.error,
+        n_rows_bytes=16 * LANES << generator.operators.n_sites,
+        jump_rate=2 * generator.shift,
+    )
+    states = recorder.states
+    room = max(4 * LANES, _CHUNK_BYTES // (16 * problem.dimension * len(times)))
+    if states is not None:
+        room = problem.n_trajectories
+    for first in range(0, problem.n_trajectories, room):
+        members = np.arange(first, min(first + room, problem.n_trajectories))
+        seeds = np.array(
+            [
+                np.random.SeedSequence(seed, spawn_key=(int(i),)).generate_state(1, np.uint64)[0]
+                for i in members
+            ]
+        )
+        shared = problem.initial_states.stride(0) == 0
+        initial = problem.initial_states[:1] if shared else problem.initial_states[members]
+        planes = as_planes(initial, 2**generator.operators.n_sites)
+        together = slice(first, int(members[-1]) + 1)
+        found = states
+        if found is None:
+            found = empty_tensor(len(members), len(times), problem.dimension, dtype=torch.complex128)
+        jumps[members] = run(problem, generator, window_of, planes, members, seeds, found)
+        if states is None:
+            recorder.put(together, slice(n_zero, problem.n_times), found[:, n_zero:])
+    if states is not None:
+        recorder.measure_stored()
+    return jumps
+
+
+def as_planes(states: Tensor, dimension: int) -> NDArray[np.float64]:
+    """(vectors, dim) complex as (vectors, 2, dimension) real, zeros beyond dim."""
+    planes = np.zeros((len(states), 2, dimension))
+    planes[:, 0, : states.shape[1]] = states.real.numpy(force=True)
+    planes[:, 1, : states.shape[1]] = states.imag.numpy(force=True)
+    return planes
+
+
+def _spread(initial_state: Any, trajectories: int) -> Any:
+    """One state for all trajectories as a view of them all; anything else as it is, to be checked."""
+    try:
+        states = torch.as_tensor(initial_state)
+    except (TypeError, ValueError, RuntimeError):
+        return initial_state
+    if states.ndim == 1:
+        return states.expand(trajectories, -1)
+    if states.ndim == 2 and len(states) != trajectories:
+        raise ArgumentError(
+            f"Argument `initial_state` must hold one state or {trajectories}, one for each trajectory, "
+            f"but holds {len(states)}."
+        )
+    return states

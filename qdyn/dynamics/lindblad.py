@@ -1,0 +1,249 @@
+"""evolve_open(): the Lindblad equation for density matrices of few sites."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qdyn.checks import check_choice, check_finite, check_positive
+from qdyn.dynamics.dissipation import choose_window, lindblad
+from qdyn.dynamics.evolve import Observables, check_problem
+from qdyn.dynamics.jumps import as_planes, check_channels, check_open, run
+from qdyn.dynamics.methods import Problem
+from qdyn.dynamics.trajectory import Quantity
+from qdyn.errors import ArgumentError
+from qdyn.memory import check_memory, empty_tensor
+from qdyn.quantum.channels import Channel
+from qdyn.quantum.hamiltonians import Hamiltonian
+from qdyn.quantum.observables import Observable
+
+_DEFAULT_ERROR = 1e-10
+_BLOCK_BYTES = 2**27
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DensityTrajectory:
+    """Density matrices and expectation values at a list of times.
+
+    Attributes:
+        density_matrices: complex, (batch, times, 2**n, 2**n), without the batch axis for a single one; None
+            where not stored.
+        times: float64, (times,), in units of 1/J.
+        expectations: for each observable tr(rho O), (batch, times, *axes) or (times, *axes).
+        n_sites: number of sites n.
+        hamiltonian: the Hamiltonian in words.
+        channels: the channels in words.
+        quantities: label, unit and axes of each expectation value.
+        details: numbers that the method reports.
+    """
+
+    density_matrices: Tensor | None
+    times: Tensor
+    expectations: Mapping[str, Tensor]
+    n_sites: int
+    hamiltonian: str
+    channels: tuple[str, ...]
+    quantities: Mapping[str, Quantity] = field(default_factory=dict)
+    details: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def purity(self) -> Tensor:
+        """The purity tr rho^2, (batch, times) or (times,): 1 for a pure state, 2**-n for the fully mixed one.
+
+        Raises:
+            ArgumentError: no density matrices were stored.
+        """
+        if self.density_matrices is None:
+            raise ArgumentError("Argument `store` was 'none': this trajectory holds expectation values only.")
+        return self.density_matrices.abs().square().sum(dim=(-2, -1))
+
+    def __repr__(self) -> str:
+        lines = [f"DensityTrajectory: {len(self.times)} times, {self.n_sites} sites"]
+        lines += [f"  hamiltonian   {self.hamiltonian}", f"  channels      {', '.join(self.channels)}"]
+        lines.append(f"  times         {float(self.times[0]):g} to {float(self.times[-1]):g} in 1/J")
+        if self.density_matrices is not None:
+            lines.append(f"  matrices      {tuple(self.density_matrices.shape)}")
+        lines += [f"  expectation   {name} {tuple(v.shape)}" for name, v in self.expectations.items()]
+        return "\n".join(lines)
+
+
+def evolve_open(
+    hamiltonian: Hamiltonian,
+    initial_state: Tensor | NDArray[Any],
+    times: Sequence[float] | Tensor | NDArray[Any],
+    *,
+    channels: Channel | Sequence[Channel],
+    observables: Observables = None,
+    store: Literal["states", "none"] = "states",
+    error: float | None = None,
+) -> DensityTrajectory:
+    """Solve the Lindblad equation for the density matrix of a small system.
+
+        d rho / dt = -i [H, rho] + sum_k (L_k rho L_k^H - L_k^H L_k rho / 2 - rho L_k^H L_k / 2)
+
+    by Chebyshev expansion with a generator that is never a matrix. A density matrix has 4**n entries: beyond
+    7 or 8 sites `quantum_jumps` is the way.
+
+    Args:
+        hamiltonian: H, static; single or a batch.
+        initial_state: a pure state, (2**n,) or (batch, 2**n), or a density matrix, (2**n, 2**n) or
+            (batch, 2**n, 2**n). A square array of two axes is read as a density matrix.
+        times: increasing times >= 0 in units of 1/J; the initial state is that at t = 0.
+        channels: what the environment does: see `dephasing`, `decay`, `excitation`, `depolarising`.
+        observables: names or `Observable` objects that are linear in rho.
+        store: "states" keeps every density matrix, "none" only the expectation values.
+        error: largest error of an entry; 1e-10 when None.
+
+    Returns:
+        A `DensityTrajectory`.
+
+    Raises:
+        ArgumentError: an argument breaks its rule, H depends on time, or an observable is not linear.
+        MemoryLimitError: the density matrices do not fit in memory.
+
+    Source: G. Lindblad, Communications in Mathematical Physics 48, 119 (1976).
+
+    Example:
+        >>> from qdyn import TransverseFieldIsing, dephasing, product_state
+        >>> H = TransverseFieldIsing(1, field=0.0)
+        >>> traj = evolve_open(H, product_state("+"), [0.0, 2.0], channels=dephasing(0.5))
+        >>> (2 * traj.density_matrices[:, 0, 1].real).round(decimals=6)  # exp(-t / T_2)
+        tensor([1.0000, 0.3679], dtype=torch.float64)
+    """
+    check_choice("store", store, ["states", "none"])
+    settled = check_channels(channels)
+    if error is not None:
+        check_positive("error", error)
+    matrices, batched = _density_matrices(initial_state, getattr(hamiltonian, "n_sites", 0))
+    some_state = torch.zeros(matrices.shape[:2], dtype=torch.complex128)
+    some_state[:, 0] = 1
+    start = some_state if batched else some_state[0]
+    dtype = torch.complex128
+    problem, has_batch = check_problem(hamiltonian, start, times, observables, "states", None, dtype, "cpu")
+    check_open(problem)
+    for observable in problem.observables:
+        if not observable.is_linear:
+            raise ArgumentError(
+                f"Argument `observables` must be linear in rho, but {observable.name!r} is not."
+            )
+    matrices = matrices.expand(problem.n_trajectories, -1, -1)
+    kept = 16 * problem.n_trajectories * problem.n_times * problem.dimension**2
+    check_memory(
+        kept if store == "states" else 0,
+        f"Storing {problem.n_times} density matrices of {problem.n_sites} sites",
+        remedy='Keep expectation values only (store="none"), or sample quantum_jumps.',
+    )
+    return _solve(problem, matrices, settled, store == "states", error or _DEFAULT_ERROR, has_batch)
+
+
+def _solve(  # noqa: PLR0917
+    problem: Problem,
+    matrices: Tensor,
+    channels: tuple[Channel, ...],
+    stored: bool,
+    error: float,
+    batched: bool,
+) -> DensityTrajectory:
+    from qdyn.dynamics.lane_kernels import LANES
+
+    dimension, n_times = problem.dimension, problem.n_times
+    generator = lindblad(problem.hamiltonian, channels)
+    n_zero = int((problem.times == 0).sum())
+    later = problem.times.numpy()[n_zero:]
+    kept = (
+        empty_tensor(problem.n_trajectories, n_times, dimension, dimension, dtype=torch.complex128)
+        if stored
+        else None
+    )
+    values: dict[str, list[Tensor]] = {seen.name: [] for seen in problem.observables}
+    window = (
+        choose_window(
+            generator, times=later, error=error, n_rows_bytes=16 * LANES << generator.operators.n_sites
+        )
+        if len(later)
+        else None
+    )
+    room = max(1, _BLOCK_BYTES // (16 * n_times * dimension**2))
+    for first in range(0, problem.n_trajectories, room):
+        members = np.arange(first, min(first + room, problem.n_trajectories))
+        part = slice(first, int(members[-1]) + 1)
+        own = kept[part] if kept is not None else None
+        if own is None:
+            own = empty_tensor(len(members), n_times, dimension, dimension, dtype=torch.complex128)
+        own[:, :n_zero] = matrices[part, None]
+        if window is not None:
+            planes = as_planes(matrices[part].reshape(len(members), -1), 2**generator.operators.n_sites)
+            seeds = np.zeros(len(members), dtype=np.uint64)
+            vectors = own.reshape(len(members), n_times, dimension**2)
+            run(problem, generator, window, planes, members, seeds, vectors)
+        for observable in problem.observables:
+            values[observable.name].append(_expectations(observable, own, first))
+    trim = slice(None) if batched else 0
+    return DensityTrajectory(
+        density_matrices=None if kept is None else kept[trim],
+        times=problem.times,
+        expectations={name: torch.cat(parts)[trim] for name, parts in values.items()},
+        n_sites=problem.n_sites,
+        hamiltonian=repr(problem.hamiltonian),
+        channels=tuple(repr(channel) for channel in channels),
+        quantities={seen.name: Quantity(seen.label, seen.unit, seen.axes) for seen in problem.observables},
+        details={
+            "estimated_error": error,
+            "vectors_a_window": float(window.lengths.max()) if window is not None else 0.0,
+        },
+    )
+
+
+def _expectations(observable: Observable, matrices: Tensor, first: int) -> Tensor:
+    """tr(rho O) = sum_k p_k <k|O|k> over the eigenvectors of rho; (members, times, *axes)."""
+    rows = []
+    for place, sequence in enumerate(matrices):
+        weights, vectors = torch.linalg.eigh((sequence + sequence.mH) / 2)
+        own = observable.for_members(slice(first + place, first + place + 1))
+        found = own.expectation(vectors.mT.contiguous()[None])[0]
+        rows.append(torch.einsum("tk,tk...->t...", weights, found))
+    return torch.stack(rows)
+
+
+def _density_matrices(initial_state: Tensor | NDArray[Any], n_sites: int) -> tuple[Tensor, bool]:
+    """The initial state as density matrices (batch, dim, dim), and whether there was a batch axis."""
+    try:
+        states = torch.as_tensor(initial_state).to(torch.complex128)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(
+            f"Argument `initial_state` must be a tensor or array, not of type {type(initial_state).__name__}."
+        ) from None
+    dimension = 2**n_sites
+    check_finite("initial_state", states)
+    if states.shape[-2:] == (dimension, dimension) and states.ndim in (2, 3):
+        matrices = states if states.ndim == 3 else states[None]
+        traces = matrices.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+        hermitian = float((matrices - matrices.mH).abs().max()) < 1e-8
+        if not hermitian or float((traces - 1).abs().max()) > 1e-8:
+            raise ArgumentError(
+                "Argument `initial_state` must hold Hermitian density matrices of trace 1, but does not."
+            )
+        lowest = float(torch.linalg.eigvalsh(matrices).min())
+        if lowest < -1e-8:
+            raise ArgumentError(
+                f"Argument `initial_state` must hold positive density matrices, "
+                f"but one has the eigenvalue {lowest:g}."
+            )
+        return matrices, states.ndim == 3
+    if states.ndim in (1, 2) and states.shape[-1] == dimension:
+        vectors = states.reshape(-1, dimension)
+        norms = torch.linalg.vector_norm(vectors, dim=-1)
+        if float((norms - 1).abs().max()) > 1e-8:
+            raise ArgumentError("Argument `initial_state` must hold unit vectors, but does not.")
+        return vectors[:, :, None] * vectors[:, None, :].conj(), states.ndim == 2
+    raise ArgumentError(
+        f"Argument `initial_state` must have shape ({dimension},), (batch, {dimension}), "
+        f"({dimension}, {dimension}) or (batch, {dimension}, {dimension}) for {n_sites} sites, "
+        f"but has shape {tuple(states.shape)}."
+    )
