@@ -13,7 +13,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from qdyn.dynamics.lane_kernels import LANES, add, load, multiply, multiply_add, product, store
+from qdyn.dynamics.lane_kernels import GAP, LANES, add, load, multiply, multiply_add, product, store
 
 # Floats between two vectors of a workspace.
 PADDING = 24
@@ -51,7 +51,7 @@ def _combine(rows, n_terms, weights, first, last, nodes, pitch, norms, losses, l
 
     Four basis states at a time, so that the vectors are read once from memory, whatever the number of nodes.
     """
-    half = dim * LANES
+    half, plane = dim * LANES, dim * LANES + GAP
     for node in range(first, last):
         for lane in range(LANES):
             norms[node * LANES + lane] = losses[node * LANES + lane] = 0.0
@@ -60,13 +60,13 @@ def _combine(rows, n_terms, weights, first, last, nodes, pitch, norms, losses, l
         for node in range(first, last):
             start = node * n_terms * LANES
             weight = load(weights, start)
-            re_0, im_0 = multiply(weight, load(rows, at)), multiply(weight, load(rows, half + at))
-            re_1, im_1 = multiply(weight, load(rows, at_1)), multiply(weight, load(rows, half + at_1))
-            re_2, im_2 = multiply(weight, load(rows, at_2)), multiply(weight, load(rows, half + at_2))
-            re_3, im_3 = multiply(weight, load(rows, at_3)), multiply(weight, load(rows, half + at_3))
+            re_0, im_0 = multiply(weight, load(rows, at)), multiply(weight, load(rows, plane + at))
+            re_1, im_1 = multiply(weight, load(rows, at_1)), multiply(weight, load(rows, plane + at_1))
+            re_2, im_2 = multiply(weight, load(rows, at_2)), multiply(weight, load(rows, plane + at_2))
+            re_3, im_3 = multiply(weight, load(rows, at_3)), multiply(weight, load(rows, plane + at_3))
             for order in range(1, n_terms):
                 weight = load(weights, start + order * LANES)
-                real, imaginary = order * pitch, order * pitch + half
+                real, imaginary = order * pitch, order * pitch + plane
                 re_0 = multiply_add(weight, load(rows, real + at), re_0)
                 im_0 = multiply_add(weight, load(rows, imaginary + at), im_0)
                 re_1 = multiply_add(weight, load(rows, real + at_1), re_1)
@@ -76,17 +76,17 @@ def _combine(rows, n_terms, weights, first, last, nodes, pitch, norms, losses, l
                 re_3 = multiply_add(weight, load(rows, real + at_3), re_3)
                 im_3 = multiply_add(weight, load(rows, imaginary + at_3), im_3)
             here = node * pitch
-            _keep(nodes, here, at, half, norms, losses, loss, node, re_0, im_0)
-            _keep(nodes, here, at_1, half, norms, losses, loss, node, re_1, im_1)
-            _keep(nodes, here, at_2, half, norms, losses, loss, node, re_2, im_2)
-            _keep(nodes, here, at_3, half, norms, losses, loss, node, re_3, im_3)
+            _keep(nodes, here, at, plane, norms, losses, loss, node, re_0, im_0)
+            _keep(nodes, here, at_1, plane, norms, losses, loss, node, re_1, im_1)
+            _keep(nodes, here, at_2, plane, norms, losses, loss, node, re_2, im_2)
+            _keep(nodes, here, at_3, plane, norms, losses, loss, node, re_3, im_3)
 
 
 @njit(nogil=True, cache=True, inline="always")
 @no_type_check
-def _keep(nodes, here, at, half, norms, losses, loss, node, re, im):
+def _keep(nodes, here, at, plane, norms, losses, loss, node, re, im):
     store(nodes, here + at, re)
-    store(nodes, here + half + at, im)
+    store(nodes, here + plane + at, im)
     square = multiply_add(re, re, multiply(im, im))
     store(norms, node * LANES, add(load(norms, node * LANES), square))
     store(losses, node * LANES, multiply_add(load(loss, at), square, load(losses, node * LANES)))
@@ -137,10 +137,10 @@ def _crossing(start, end, log_start, log_end, slope_start, slope_end, target):
 @no_type_check
 def _jump(nodes, here, rows, lane, dim, jump_bits, jump_weights, jump_matrices, draw, scratch):
     """Choose a jump by its probability, apply it to one lane of ``nodes`` and leave it in rows[0]."""
-    half = dim * LANES
+    plane = dim * LANES + GAP
     for place in range(dim):
         at = here + place * LANES + lane
-        scratch[place] = nodes[at] ** 2 + nodes[at + half] ** 2
+        scratch[place] = nodes[at] ** 2 + nodes[at + plane] ** 2
     length = dim // 2
     populations = np.zeros((64, 2))
     level = 0
@@ -177,14 +177,14 @@ def _jump(nodes, here, rows, lane, dim, jump_bits, jump_weights, jump_matrices, 
         if place & bit:
             continue
         up, down = here + place * LANES + lane, here + (place | bit) * LANES + lane
-        a, b = complex(nodes[up], nodes[up + half]), complex(nodes[down], nodes[down + half])
+        a, b = complex(nodes[up], nodes[up + plane]), complex(nodes[down], nodes[down + plane])
         c, d = matrix[0, 0] * a + matrix[0, 1] * b, matrix[1, 0] * a + matrix[1, 1] * b
         up, down = up - here, down - here
-        rows[up], rows[up + half] = c.real, c.imag
-        rows[down], rows[down + half] = d.real, d.imag
+        rows[up], rows[up + plane] = c.real, c.imag
+        rows[down], rows[down + plane] = d.real, d.imag
         norm += c.real**2 + c.imag**2 + d.real**2 + d.imag**2
     scale = 1 / math.sqrt(norm)
-    for place in range(lane, 2 * half, LANES):
+    for place in range(lane, plane + dim * LANES, LANES):
         rows[place] *= scale
     return chosen
 
@@ -221,7 +221,7 @@ def follow(
         rows: workspace, PADDING floats beyond each vector, for as many as the longest window has.
         nodes: workspace for the states of a window and two more.
     """
-    half, size = dim * LANES, 2 * dim * LANES
+    half, plane, size = dim * LANES, dim * LANES + GAP, 2 * (dim * LANES + GAP)
     # Vectors a power of two apart would share cache sets.
     pitch = size + PADDING
     n_fields = flips.size
@@ -259,9 +259,9 @@ def follow(
                 norm_now[lane] = loss_now[lane] = 0.0
                 for row in range(dim):
                     at = row * LANES + lane
-                    rows[at], rows[half + at] = initial[start, 0, row], initial[start, 1, row]
+                    rows[at], rows[plane + at] = initial[start, 0, row], initial[start, 1, row]
                     lane_energies[at] = energies[own[lane], row]
-                    square = rows[at] ** 2 + rows[half + at] ** 2
+                    square = rows[at] ** 2 + rows[plane + at] ** 2
                     norm_now[lane] += square
                     loss_now[lane] += square * (damping[row] + shift)
                 for place in range(n_fields):
@@ -337,7 +337,7 @@ def follow(
                     state = out[member[lane], first_index + index]
                     for row in range(state.size // 2):
                         re = nodes[node * pitch + row * LANES + lane]
-                        im = nodes[node * pitch + half + row * LANES + lane]
+                        im = nodes[node * pitch + plane + row * LANES + lane]
                         state[2 * row], state[2 * row + 1] = cosine * re + sine * im, cosine * im - sine * re
             offsets[0, lane] = offsets[max(0, accepted), lane] if accepted >= 0 else 0.0
             counts[lane], upcoming[lane] = accepted, upcoming[lane] + (accepted + 1 if counts[lane] else 0)
@@ -377,7 +377,7 @@ def follow(
                 n_jumps[member[lane]] += 1
                 norm_now[lane], loss_now[lane] = 0.0, 0.0
                 for place in range(lane, half, LANES):
-                    square = rows[place] ** 2 + rows[half + place] ** 2
+                    square = rows[place] ** 2 + rows[plane + place] ** 2
                     norm_now[lane] += square
                     loss_now[lane] += square * loss[place]
             else:

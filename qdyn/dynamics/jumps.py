@@ -169,7 +169,7 @@ def run(  # noqa: PLR0917
         out: takes the vectors from the first time > 0 on, (members, times, at most 2**sites), complex.
     """
     from qdyn.dynamics import jump_kernels as kernels
-    from qdyn.dynamics.lane_kernels import LANES
+    from qdyn.dynamics.lane_kernels import GAP, LANES
 
     operators = generator.operators
     dimension = 2**operators.n_sites
@@ -200,7 +200,7 @@ def run(  # noqa: PLR0917
     )
 
     def follow(part: NDArray[np.int64]) -> None:
-        length = 2 * dimension * LANES + kernels.PADDING
+        length = 2 * (dimension * LANES + GAP) + kernels.PADDING
         rows = empty_tensor(int(window.lengths.max()) * length, dtype=torch.float64).zero_().numpy()
         nodes = empty_tensor((window.n_nodes + 2) * length, dtype=torch.float64).zero_().numpy()
         kernels.follow(

@@ -1,9 +1,9 @@
 """Compiled kernels that follow several trajectories side by side; imported only when they run.
 
 A vector holds LANES trajectories: number j of the basis takes LANES neighbouring floats, one a trajectory,
-and all real parts stand before all imaginary parts. Whatever a Hamiltonian does to the basis, trajectories
-then move as whole vector registers, also where each has its own couplings or its own time. No sum runs over
-lanes, so that a trajectory does not depend on its neighbours.
+and all real parts stand, with a gap, before all imaginary parts. Whatever a Hamiltonian does to the basis,
+trajectories then move as whole vector registers, also where each has its own couplings or its own time. No
+sum runs over lanes, so that a trajectory does not depend on its neighbours.
 
 numba's cache on disk notices changes only in the file of the function: who changes `product` or the
 operations on vectors must touch `jump_kernels` too.
@@ -23,6 +23,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
 
 LANES = 4
+# Floats between real and imaginary parts: a power of two apart, they would share cache sets.
+GAP = 4 * LANES
 _VECTOR = ir.VectorType(ir.DoubleType(), LANES)
 
 
@@ -147,7 +149,7 @@ def product(
         strings: coefficients, (strings * 2 * LANES,): for even, then for odd parity.
         dim: number of basis states, a multiple of 4.
     """
-    size = dim * LANES
+    size = dim * LANES + GAP
     scale = load(factor, 0)
     for row in range(0, dim, 4):
         at = row * LANES
@@ -249,10 +251,10 @@ def exponentials(
         tolerance: largest norm of what is left out of one exponential.
         work: workspace of 2 rows, then a diagonal of zeros (damping) and one to fill.
     """
-    size = 2 * dim * LANES
+    half, size = dim * LANES, 2 * (dim * LANES + GAP)
     rows = work[: 2 * size]
-    damping = work[2 * size : 2 * size + size // 2]
-    energies = work[2 * size + size // 2 : 3 * size]
+    damping = work[2 * size : 2 * size + half]
+    energies = work[2 * size + half : 2 * size + 2 * half]
     fields = np.zeros(max(1, n_fields) * LANES)
     strings = np.zeros(max(1, masks.size) * 2 * LANES)
     factor = np.zeros(LANES)
@@ -264,7 +266,7 @@ def exponentials(
             weight = weights[number, part]
             if weight == 0:
                 continue
-            for place in range(size // 2):
+            for place in range(half):
                 energies[place] += weight * tables[part, place]
             for place in range(n_fields * LANES):
                 fields[place] += weight * coefficients[part, place]
@@ -276,7 +278,7 @@ def exponentials(
         largest = 0.0
         for lane in range(LANES):
             norm = 0.0
-            for place in range(lane, size // 2, LANES):
+            for place in range(lane, half, LANES):
                 norm = max(norm, abs(energies[place]))
             for place in range(lane, n_fields * LANES, LANES):
                 norm += abs(fields[place])

@@ -111,10 +111,10 @@ def into_lanes(values: NDArray[Any], n_lanes: int) -> Reals:
     return np.ascontiguousarray(padded.reshape(n_groups, n_lanes, -1).swapaxes(1, 2).reshape(n_groups, -1))
 
 
-def states_into_lanes(states: Complex[Tensor, "batch dim"], n_sites: int, n_lanes: int) -> Reals:
-    """Complex states as (groups, 2 * 2**n_sites * lanes), real parts first."""
+def states_into_lanes(states: Complex[Tensor, "batch dim"], n_sites: int, n_lanes: int, gap: int) -> Reals:
+    """Complex states as (groups, 2 * (2**n_sites * lanes + gap)), real parts first."""
     amplitudes = states.numpy(force=True)
-    parts = np.zeros((len(amplitudes), 2, 2**n_sites))
+    parts = np.zeros((len(amplitudes), 2, 2**n_sites + gap // n_lanes))
     parts[:, 0, : amplitudes.shape[1]] = amplitudes.real
     parts[:, 1, : amplitudes.shape[1]] = amplitudes.imag
     return into_lanes(parts.reshape(len(parts), -1), n_lanes)

@@ -65,9 +65,9 @@ class Magnus:
             middle = start + (number + 0.5) * step
             early, late = factors(middle - _NODE * step), factors(middle + _NODE * step)
             weights += [_FIRST[0] * early + _FIRST[1] * late, _FIRST[1] * early + _FIRST[0] * late]
-        groups = states_into_lanes(states, operators.n_sites, lanes)
+        groups = states_into_lanes(states, operators.n_sites, lanes, kernels.GAP)
         dimension = 2**operators.n_sites
-        work = np.zeros(6 * dimension * lanes)
+        work = np.zeros(6 * dimension * lanes + 4 * kernels.GAP)
         for number, group in enumerate(groups):
             first = members.start + number * lanes
             kernels.exponentials(
