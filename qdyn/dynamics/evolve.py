@@ -59,7 +59,8 @@ def evolve(
             `named_observable`) or `Observable` objects.
         store: "states" keeps every state, "final" the last one, "none" only the expectation values.
         error: largest deviation of any amplitude from the exact solution that you accept.
-        dtype: complex64 or complex128, the type of what is stored. Single precision is rounded at the end.
+        dtype: complex64 or complex128, the type of what is stored. "chebyshev" also computes in single
+            precision unless ``error`` asks for more; "exact" computes in double and rounds at the end.
         device: "cpu" or "cuda"; None for the device of ``initial_state``.
 
     Returns:

@@ -109,7 +109,8 @@ class EvaluationConfig:
     Attributes:
         context: Elements seen before the roll-out begins.
         rollout_steps: Elements forecast by feeding forecasts back.
-        fidelity_threshold: The horizon is the first roll-out step whose mean fidelity lies below this.
+        fidelity_threshold: The horizon is how many leading roll-out steps have a mean fidelity of at least
+            this.
     """
 
     context: int = 16
