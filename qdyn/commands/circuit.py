@@ -85,11 +85,10 @@ def run(options: Any) -> int:
         _draw(programs[0], Path(options.draw))
     if options.qasm:
         from qdyn.files import write_text
-        from qdyn.quantum.cudaq import bound_circuits
         from qdyn.quantum.openqasm import to_openqasm
 
-        (bound,) = bound_circuits(circuit, programs[0].members())
-        write_text(Path(options.qasm), to_openqasm(bound))
+        (values,) = programs[0].members()
+        write_text(Path(options.qasm), to_openqasm(circuit.bind(values)))
         print(options.qasm)
     if measures:
         print(_measured(options, model, batch, programs))
