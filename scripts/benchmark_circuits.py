@@ -124,7 +124,7 @@ def batched(qubits: list[int], seconds: float) -> list[dict[str, Any]]:
 
 
 def large(qubits: list[int], seconds: float) -> list[dict[str, Any]]:
-    from qdyn.quantum.cudaq import _arguments, import_cudaq
+    from qdyn.quantum.cudaq import import_cudaq, kernel_arguments
 
     cudaq = import_cudaq()
     from qdyn.quantum.cudaq_kernel import run_gates
@@ -135,7 +135,7 @@ def large(qubits: list[int], seconds: float) -> list[dict[str, Any]]:
         x, weights = inputs(n_qubits)
         built = program(n_qubits, x[0], weights)
         bound = built.circuit.bind({name: value.numpy() for name, value in built.values.items()})
-        arguments = _arguments(bound)
+        arguments = kernel_arguments(bound)
 
         def on_cudaq(arguments: Any = arguments) -> object:
             return cudaq.get_state(run_gates, *arguments)

@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -93,11 +93,11 @@ class CudaqExecutor:
             if n_qpus > 1:
                 jobs = [
                     cudaq.get_state_async(kernel, *arguments, qpu_id=place % n_qpus)
-                    for place, arguments in enumerate(map(_arguments, circuits))
+                    for place, arguments in enumerate(map(kernel_arguments, circuits))
                 ]
                 found = [job.get() for job in jobs]
             else:
-                found = [cudaq.get_state(kernel, *_arguments(circuit)) for circuit in circuits]
+                found = [cudaq.get_state(kernel, *kernel_arguments(circuit)) for circuit in circuits]
             return [
                 _in_our_order(np.array(state), circuit.n_qubits)
                 for state, circuit in zip(found, circuits, strict=True)
@@ -113,7 +113,7 @@ class CudaqExecutor:
             operator = _spin_operator(cudaq, observable)
             jobs = [
                 cudaq.observe_async(kernel, operator, *arguments, qpu_id=place % n_qpus)
-                for place, arguments in enumerate(map(_arguments, circuits))
+                for place, arguments in enumerate(map(kernel_arguments, circuits))
             ]
             return np.array([job.get().expectation() for job in jobs])
 
@@ -123,7 +123,9 @@ class CudaqExecutor:
         """How often each bit string (qubit 0 first) was read in ``shots`` readings of each bound circuit."""
         check_integer("shots", shots, minimum=1)
         with self._active(seed) as (cudaq, kernel, _):
-            results = [cudaq.sample(kernel, *_arguments(circuit), shots_count=shots) for circuit in circuits]
+            results = [
+                cudaq.sample(kernel, *kernel_arguments(circuit), shots_count=shots) for circuit in circuits
+            ]
             return [{str(bits): int(count) for bits, count in result.items()} for result in results]
 
     @contextmanager
@@ -163,13 +165,8 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def bound_circuits(circuit: Circuit, members: Sequence[Mapping[str, Any]]) -> list[Circuit]:
-    """The circuit with the values of each batch member."""
-    return [circuit.bind(member) for member in members]
-
-
-def _arguments(circuit: Circuit) -> tuple[int, list[int], list[int], list[int], list[float]]:
-    """A bound circuit as the arguments of the kernel."""
+def kernel_arguments(circuit: Circuit) -> tuple[int, list[int], list[int], list[int], list[float]]:
+    """A bound circuit as the arguments of the kernel: qubits, codes, targets, controls, angles."""
     from qdyn.quantum.cudaq_kernel import OPCODES
 
     codes, targets, controls, angles = [-1], [0], [0], [0.0]

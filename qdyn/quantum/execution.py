@@ -13,7 +13,7 @@ from torch import Tensor
 from qdyn.checks import check_choice, check_integer
 from qdyn.errors import ArgumentError
 from qdyn.quantum.circuit import Circuit
-from qdyn.quantum.cudaq import DEFAULT_TARGET, CudaqExecutor, bound_circuits
+from qdyn.quantum.cudaq import DEFAULT_TARGET, CudaqExecutor
 from qdyn.quantum.gradients import RULES, with_gradient
 from qdyn.quantum.noise import GateNoise
 from qdyn.quantum.program import AllZero, PauliSum, Program
@@ -110,8 +110,7 @@ def run_circuit(
         states = program.states(dtype=dtype, device=device).detach().reshape(-1, 2**program.n_qubits)
         found, lower, upper = runner.measure_states(states, observable)
     else:
-        circuits = bound_circuits(program.circuit, program.members())
-        found, lower, upper = runner.measure(circuits, observable)
+        found, lower, upper = runner.measure(program.circuits(), observable)
     value, *ends = (torch.from_numpy(number).reshape(batch) for number in (found, lower, upper))
     if gradient is not None:
         value = with_gradient(

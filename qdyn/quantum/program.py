@@ -135,3 +135,14 @@ class Program:
             for name, value in self.values.items()
         }
         return [{name: rows[k] for name, rows in columns.items()} for k in range(int(np.prod(batch)))]
+
+    def circuits(self) -> list[Circuit]:
+        """The circuit with the values of each batch member in turn bound to its slots.
+
+        Example:
+            >>> circuit = Circuit(q=1)
+            >>> _ = circuit.ry(0, circuit.slot("theta", 1)[0])
+            >>> [one.gates[0].angles for one in Program(circuit, {"theta": torch.tensor([[2.0]])}).circuits()]
+            [(Angle(constant=2.0, terms=()),)]
+        """
+        return [self.circuit.bind(member) for member in self.members()]
