@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -22,6 +23,7 @@ from qdyn.memory import available_memory
 from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.observables import Observable
+from qdyn.quantum.pauli import PauliTerms
 
 if TYPE_CHECKING:
     from qdyn.dynamics.recorder import Recorder
@@ -77,6 +79,11 @@ class Problem:
     def n_hamiltonians(self) -> int:
         """Number of different Hamiltonians."""
         return self.hamiltonian.batch_size or 1
+
+    @cached_property
+    def terms(self) -> PauliTerms:
+        """The Hamiltonian as Pauli strings; estimates and methods ask for it several times."""
+        return self.hamiltonian.pauli_terms()
 
     @property
     def stored_bytes(self) -> int:
