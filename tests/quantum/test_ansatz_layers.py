@@ -1,0 +1,66 @@
+"""Layers applied to states are the product of their matrices, in value and derivative, also under vmap."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from qdyn.quantum import ansatz
+from qdyn.quantum.ansatz_layers import apply_layers
+
+
+def by_matrices(rotations: Tensor, order: Tensor, states: Tensor) -> Tensor:
+    for layer in rotations:
+        states = (reduce(torch.kron, layer) @ states)[order]
+    return states
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    n_qubits=st.integers(1, 5),
+    layers=st.integers(1, 4),
+    columns=st.integers(1, 5),
+    seed=st.integers(0, 2**31),
+    dtype=st.sampled_from([torch.float64, torch.complex128]),
+)
+def test_layers_act_as_their_matrices(
+    n_qubits: int, layers: int, columns: int, seed: int, dtype: torch.dtype
+) -> None:
+    random = torch.Generator().manual_seed(seed)
+    rotations = torch.randn(layers, n_qubits, 2, 2, dtype=dtype, generator=random).requires_grad_()
+    states = torch.randn(2**n_qubits, columns, dtype=dtype, generator=random).requires_grad_()
+    weight = torch.randn(2**n_qubits, columns, dtype=dtype, generator=random)
+    order = torch.randperm(2**n_qubits, generator=random)
+    found = []
+    for act in (apply_layers, by_matrices):
+        result = act(rotations, order, states)
+        number = (result * weight).sum().abs().square()
+        found.append((result, *torch.autograd.grad(number, (rotations, states))))
+    for ours, theirs in zip(*found, strict=True):
+        scale = theirs.detach().abs().max().clamp_min(1.0)
+        torch.testing.assert_close(ours / scale, theirs / scale, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("unitary", "tail"), [(ansatz.hardware_efficient_unitary, (3,)), (ansatz.real_unitary, ())]
+)
+def test_large_circuits_are_built_by_layers_to_the_same_matrix(
+    unitary: type, tail: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = torch.Generator().manual_seed(1)
+    angles = torch.rand(2, 3, 6, *tail, dtype=torch.float64, generator=random).requires_grad_()
+    weight = torch.randn(2, 64, 64, dtype=torch.float64, generator=random)
+
+    def value_and_gradient() -> tuple[Tensor, Tensor]:
+        found = torch.func.vmap(unitary)(angles)
+        return found, torch.autograd.grad((found.real * weight).sum(), angles)[0]
+
+    by_layers = value_and_gradient()
+    monkeypatch.setattr(ansatz, "_QUBITS_BY_LAYERS", 99)
+    for ours, theirs in zip(by_layers, value_and_gradient(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
