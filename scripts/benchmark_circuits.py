@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from qdyn.quantum.encodings import reuploading
-from qdyn.quantum.program import PauliSum, Program
+from qdyn.quantum.program import PauliObservable, Program
 from qdyn.quantum.statevector import run_statevector
 
 LAYERS = 2
@@ -49,7 +49,7 @@ def rate(work: Callable[[], object], circuits: int, seconds: float) -> float:
 
 def program(n_qubits: int, x: torch.Tensor, weights: torch.Tensor) -> Program:
     encoded = reuploading(x, weights)
-    return Program(encoded.circuit, encoded.values, PauliSum(((1.0, "Z" + "I" * (n_qubits - 1)),)))
+    return Program(encoded.circuit, encoded.values, PauliObservable(((1.0, "Z" + "I" * (n_qubits - 1)),)))
 
 
 def ours(n_qubits: int, dtype: torch.dtype, backward: bool) -> Callable[[], torch.Tensor]:

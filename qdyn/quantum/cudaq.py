@@ -13,7 +13,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,7 +25,7 @@ from qdyn.errors import ArgumentError, MissingExtraError, QdynError
 from qdyn.quantum.circuit import Circuit
 from qdyn.quantum.lowering import lower
 from qdyn.quantum.noise import GateNoise
-from qdyn.quantum.program import AllZero, PauliSum
+from qdyn.quantum.program import AllZero, PauliObservable
 
 _NEEDS_GPU = ("nvidia", "tensornet", "dynamics")
 _KNOWS_NOISE = "density-matrix-cpu"  # state-vector targets ignore noise or average over random trajectories
@@ -104,13 +104,13 @@ class CudaqExecutor:
             ]
 
     def expectations(
-        self, circuits: Sequence[Circuit], observable: AllZero | PauliSum
+        self, circuits: Sequence[Circuit], observable: AllZero | PauliObservable
     ) -> NDArray[np.float64]:
         """The exact expectation in each of several bound circuits."""
         if isinstance(observable, AllZero):
             return np.array([_zero_probability(state, observable.qubits) for state in self.states(circuits)])
         with self._active() as (cudaq, kernel, n_qpus):
-            operator = _spin_operator(cudaq, observable)
+            operator = spin_operator(observable.terms)
             jobs = [
                 cudaq.observe_async(kernel, operator, *arguments, qpu_id=place % n_qpus)
                 for place, arguments in enumerate(map(kernel_arguments, circuits))
@@ -204,12 +204,20 @@ def _zero_probability(state: NDArray[np.complex128], qubits: Sequence[int]) -> f
     return float(probabilities.reshape([2] * n_qubits)[where].sum())
 
 
-def _spin_operator(cudaq: Any, observable: PauliSum) -> Any:
-    letters = {"I": cudaq.spin.i, "X": cudaq.spin.x, "Y": cudaq.spin.y, "Z": cudaq.spin.z}
-    total = 0.0
-    for coefficient, word in observable.terms:
-        product = cudaq.spin.i(0)
-        for qubit, letter in enumerate(word):
-            product = product * letters[letter](qubit)
-        total = coefficient * product + total
+def spin_operator(terms: Iterable[tuple[float, str]]) -> Any:
+    """The operator sum_k c_k P_k as a cudaq.SpinOperator.
+
+    Letter q of a string acts on CUDA-Q's qubit q. CUDA-Q writes matrices with qubit 0 as the least
+    significant bit, so that ``to_matrix(dimensions, invert_order=True)`` is the matrix in our order.
+
+    Args:
+        terms: pairs (c_k, P_k), where P_k has one letter of I, X, Y, Z a qubit.
+
+    Raises:
+        MissingExtraError: CUDA-Q is not installed.
+    """
+    cudaq = import_cudaq()
+    total = cudaq.SpinOperator.empty()
+    for coefficient, word in terms:
+        total += coefficient * cudaq.SpinOperator.from_word(word)
     return total

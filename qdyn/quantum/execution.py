@@ -16,7 +16,7 @@ from qdyn.quantum.circuit import Circuit
 from qdyn.quantum.cudaq import DEFAULT_TARGET, CudaqExecutor
 from qdyn.quantum.gradients import RULES, with_gradient
 from qdyn.quantum.noise import GateNoise
-from qdyn.quantum.program import AllZero, PauliSum, Program
+from qdyn.quantum.program import AllZero, PauliObservable, Program
 from qdyn.quantum.readings import Reading, estimate, readings_of
 from qdyn.quantum.statevector import run_statevector
 
@@ -143,7 +143,7 @@ class Runner:
         self._measurements = 0
 
     def measure(
-        self, circuits: list[Circuit], observable: AllZero | PauliSum
+        self, circuits: list[Circuit], observable: AllZero | PauliObservable
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Value and interval in each circuit; the interval is the value itself for an exact run."""
         if self.executor is None:
@@ -157,7 +157,7 @@ class Runner:
         return estimate(readings, hits, self.shots)
 
     def measure_states(
-        self, states: Tensor, observable: AllZero | PauliSum
+        self, states: Tensor, observable: AllZero | PauliObservable
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """As `measure`, in state vectors (members, 2**n); shots are binomial draws."""
         if self.shots is None:

@@ -131,6 +131,25 @@ class Hamiltonian(ABC):
         dimensions = [2] * self.n_sites
         return qutip.Qobj(self.to_sparse(), dims=[dimensions, dimensions])
 
+    def to_cudaq(self) -> Any:
+        """The operator as a cudaq.SpinOperator, site i on qubit i; only for a single Hamiltonian.
+
+        CUDA-Q writes its matrices and states with qubit 0 as the least significant bit, the other way round
+        than we do: ``to_matrix({site: 2 for site in range(n)}, invert_order=True)`` is `to_dense`.
+
+        Raises:
+            ArgumentError: this is a batch.
+            MissingExtraError: CUDA-Q is not installed.
+        """
+        from qdyn.quantum.cudaq import spin_operator
+
+        if self.batch_size is not None:
+            raise ArgumentError(
+                f"A spin operator is one operator, but this is a batch of {self.batch_size}: take member(i)."
+            )
+        terms = self.pauli_terms()
+        return spin_operator(zip(terms.coefficients.tolist(), terms.labels, strict=True))
+
     def __repr__(self) -> str:
         shown = []
         for entry in fields(self):  # type: ignore[arg-type]

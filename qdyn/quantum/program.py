@@ -28,7 +28,7 @@ class AllZero:
 
 
 @dataclass(frozen=True)
-class PauliSum:
+class PauliObservable:
     """A real combination of Pauli strings, sum_k c_k P_k.
 
     Attributes:
@@ -36,7 +36,7 @@ class PauliSum:
 
     Example:
         >>> bell = run_statevector(Circuit(q=2).h(0).cx(0, 1))
-        >>> round(float(PauliSum(((1.0, "ZZ"), (0.5, "XX"), (2.0, "IZ"))).expectation(bell)), 12)
+        >>> round(float(PauliObservable(((1.0, "ZZ"), (0.5, "XX"), (2.0, "IZ"))).expectation(bell)), 12)
         1.5
     """
 
@@ -91,7 +91,7 @@ class Program:
 
     circuit: Circuit
     values: Mapping[str, Tensor] = field(default_factory=dict)
-    observable: AllZero | PauliSum | None = None
+    observable: AllZero | PauliObservable | None = None
 
     @property
     def n_qubits(self) -> int:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qdyn.quantum.circuit import Gate
-from qdyn.quantum.program import AllZero, PauliSum
+from qdyn.quantum.program import AllZero, PauliObservable
 from qdyn.quantum.shots import proportion_interval
 
 
@@ -20,7 +20,7 @@ class Reading:
     The observable is the sum over its readings of offset + slope * (probability of yes).
     """
 
-    observable: AllZero | PauliSum
+    observable: AllZero | PauliObservable
     offset: float
     slope: float
 
@@ -49,11 +49,11 @@ class Reading:
         return sum(bit == "1" for bit, letter in zip(bits, word, strict=True) if letter != "I") % 2 == 0
 
 
-def readings_of(observable: AllZero | PauliSum) -> list[Reading]:
+def readings_of(observable: AllZero | PauliObservable) -> list[Reading]:
     """The questions whose answers make up the observable."""
     if isinstance(observable, AllZero):
         return [Reading(observable, 0.0, 1.0)]
-    return [Reading(PauliSum(((1.0, word),)), -c, 2 * c) for c, word in observable.terms]
+    return [Reading(PauliObservable(((1.0, word),)), -c, 2 * c) for c, word in observable.terms]
 
 
 def estimate(

@@ -18,7 +18,7 @@ from qdyn.quantum.cudaq import CudaqExecutor
 from qdyn.quantum.execution import run_circuit
 from qdyn.quantum.lowering import lower
 from qdyn.quantum.noise import GateNoise
-from qdyn.quantum.program import AllZero, PauliSum, Program
+from qdyn.quantum.program import AllZero, PauliObservable, Program
 from qdyn.quantum.random_circuits import random_circuit
 from qdyn.quantum.statevector import run_statevector
 
@@ -54,7 +54,7 @@ def test_qubits_are_reversed_in_states_only() -> None:
 def test_pauli_sums_are_observed(seed: int) -> None:
     rng = np.random.default_rng(seed)
     words = ["".join(rng.choice(list("IXYZ"), size=4)) for _ in range(6)]
-    observable = PauliSum(tuple((float(rng.normal()), word) for word in words))
+    observable = PauliObservable(tuple((float(rng.normal()), word) for word in words))
     circuit = random_circuit(n_qubits=4, n_gates=20, seed=seed)
     program = Program(circuit, {"theta": torch.from_numpy(rng.normal(size=(2, 5)))}, observable)
     exact = run_circuit(program)
@@ -125,7 +125,7 @@ def test_noise_follows_every_gate(noise: GateNoise) -> None:
 
 def test_noisy_shots_agree_with_the_density_matrix() -> None:
     circuit = Circuit(q=2).h(0).cx(0, 1)
-    program = Program(circuit, {}, PauliSum(((1.0, "XX"),)))
+    program = Program(circuit, {}, PauliObservable(((1.0, "XX"),)))
     noise = GateNoise(depolarising=0.1)
     options: dict[str, Any] = {"backend": "cudaq", "target": "density-matrix-cpu", "noise": noise}
     exact = run_circuit(program, **options)

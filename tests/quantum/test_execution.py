@@ -10,7 +10,7 @@ from qdyn.errors import ArgumentError, MissingExtraError
 from qdyn.quantum.circuit import Circuit
 from qdyn.quantum.execution import run_circuit
 from qdyn.quantum.noise import GateNoise
-from qdyn.quantum.program import AllZero, PauliSum, Program, pauli_expectation
+from qdyn.quantum.program import AllZero, PauliObservable, Program, pauli_expectation
 from qdyn.quantum.states import haar_random_states
 
 
@@ -43,9 +43,13 @@ def test_shots_depend_on_the_seed_alone() -> None:
 
 @pytest.mark.parametrize(
     "observable",
-    [AllZero((0, 1)), PauliSum(((-2.0, "ZY"),)), PauliSum(((1.0, "ZZ"), (0.5, "XI"), (-0.3, "YX")))],
+    [
+        AllZero((0, 1)),
+        PauliObservable(((-2.0, "ZY"),)),
+        PauliObservable(((1.0, "ZZ"), (0.5, "XI"), (-0.3, "YX"))),
+    ],
 )
-def test_intervals_cover_the_exact_value_at_their_rate(observable: AllZero | PauliSum) -> None:
+def test_intervals_cover_the_exact_value_at_their_rate(observable: AllZero | PauliObservable) -> None:
     base = tilted([0.9])
     program = Program(base.circuit, base.values, observable)
     exact = run_circuit(program).value
@@ -90,6 +94,6 @@ def test_bad_options_are_refused() -> None:
     with pytest.raises(ArgumentError, match=r"`depolarising` must be in \[0, 0.75\]"):
         GateNoise(0.8)
     with pytest.raises(ArgumentError, match="letters I, X, Y, Z"):
-        PauliSum(((1.0, "AB"),))
+        PauliObservable(((1.0, "AB"),))
     with pytest.raises(ArgumentError, match="one letter for each of 2 qubits"):
-        run_circuit(Program(program.circuit, program.values, PauliSum(((1.0, "ZZZ"),))))
+        run_circuit(Program(program.circuit, program.values, PauliObservable(((1.0, "ZZZ"),))))

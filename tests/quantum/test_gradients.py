@@ -12,10 +12,10 @@ from qdyn.errors import ArgumentError
 from qdyn.quantum.circuit import Circuit
 from qdyn.quantum.execution import Runner, run_circuit
 from qdyn.quantum.gradients import parameter_shift, spsa
-from qdyn.quantum.program import AllZero, PauliSum, Program
+from qdyn.quantum.program import AllZero, PauliObservable, Program
 from qdyn.quantum.random_circuits import random_circuit
 
-OBSERVABLE = PauliSum(((1.0, "ZZI"), (-0.7, "XIY"), (0.4, "IIZ")))
+OBSERVABLE = PauliObservable(((1.0, "ZZI"), (-0.7, "XIY"), (0.4, "IIZ")))
 
 
 def autograd(program: Program) -> dict[str, np.ndarray]:
@@ -37,7 +37,7 @@ def test_parameter_shift_is_exact_for_repeated_controlled_and_selected_angles(dr
     np.testing.assert_allclose(found["theta"], expected["theta"], atol=1e-11)
 
 
-def entangled(values: torch.Tensor, observable: AllZero | PauliSum = OBSERVABLE) -> Program:
+def entangled(values: torch.Tensor, observable: AllZero | PauliObservable = OBSERVABLE) -> Program:
     circuit = Circuit(q=3)
     theta = circuit.slot("theta", 4)
     circuit.ry(0, theta[0]).ry(1, theta[1]).cx(0, 1).rx(2, theta[0] * 2, controls=(1,))
