@@ -39,6 +39,8 @@ from qdyn.models.baselines import (
 FOLDER = Path(__file__).resolve().parents[1] / "datasets"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 IN_SAMPLE = {"train": 4, "validation": 2, "test": 2}
+# Elements of large states are left out of a sample beyond this.
+SAMPLE_BYTES = 64 << 10
 
 
 def main(names: list[str]) -> None:
@@ -156,7 +158,7 @@ def expected_persistence(source: MarkovSphere) -> tuple[float, float]:
 
 
 def write_sample(dataset: SequenceDataset, path: Path) -> None:
-    """A few sequences of each split, as a dataset of its own."""
+    """A few sequences of each split, as a dataset of its own; of large states the first elements only."""
     backing = dataset.backing
     chosen, splits = [], {}
     for name, count in IN_SAMPLE.items():
@@ -165,13 +167,17 @@ def write_sample(dataset: SequenceDataset, path: Path) -> None:
         chosen += range(first, min(first + count, last))
     rows = np.array(chosen)
     data = dataset.metadata
+    whole = backing.read(rows, np.zeros_like(rows), backing.length)
+    kept = min(backing.length, max(2, SAMPLE_BYTES * backing.length // whole.nbytes))
+    if backing.lengths is not None:
+        kept = backing.length
     SequenceDataset.from_arrays(
-        backing.read(rows, np.zeros_like(rows), backing.length),
+        whole[:, :kept],
         kind=data.kind,
         name=f"{data.name}-sample",
         vocabulary=data.vocabulary,
         phase_convention=data.phase_convention or "raw",
-        times=backing.times,
+        times=None if backing.times is None else backing.times[:kept],
         lengths=None if backing.lengths is None else backing.lengths[rows],
         conditions={name: values[rows] for name, values in backing.conditions.items()},
         splits=splits,

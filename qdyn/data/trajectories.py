@@ -138,7 +138,8 @@ class Trajectories(Source):
     def _bytes_each(self) -> int:
         """Working memory of one trajectory: the states as computed and as stored, and a dense matrix."""
         dimension = 2**self._n_sites
-        return 24 * (self.n_steps + 1) * dimension + 24 * dimension**2
+        dense = 24 * dimension**2 if self.method in ("exact", "auto") else 0
+        return 24 * (self.n_steps + 1) * dimension + dense
 
     def _hamiltonian(self, drawn: Mapping[str, np.ndarray]) -> Hamiltonian:
         given = {name: value for name, value in self.hamiltonian.items() if name != "model"}

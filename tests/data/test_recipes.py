@@ -36,7 +36,8 @@ def test_a_shipped_recipe_is_named_like_its_folder_and_has_a_sample(name: str) -
     part, layout = load_dataset(sample, verify=True), recipe.make_source().layout(recipe.precision)
     assert part.split_names == ("train", "validation", "test")
     assert (part.metadata.kind, part.metadata.dimension) == (layout.kind, layout.dimension)
-    assert part.n_steps == layout.length - 1
+    # Of large states a sample keeps the first elements only.
+    assert 1 <= part.n_steps <= layout.length - 1
     assert part.metadata.phase_convention == recipe.phase_convention
 
 
