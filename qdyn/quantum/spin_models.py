@@ -120,7 +120,7 @@ class LongRangeIsing(Hamiltonian):
         sites = range(self.n_sites)
         along_x: list[Word] = [((site, "X"),) for site in sites]
         along_z: list[Word] = [((site, "Z"),) for site in sites]
-        decay = self._distances(pairs) ** -self.parameters["exponent"][..., None]
+        decay = self._decay([j - i for i, j in pairs])
         return PauliTerms.of(
             self.n_sites,
             [
@@ -130,10 +130,12 @@ class LongRangeIsing(Hamiltonian):
             ],
         )
 
-    def _distances(self, pairs: tuple[tuple[int, int], ...]) -> Tensor:
-        gaps = [j - i for i, j in pairs]
+    def _decay(self, gaps: list[int]) -> Tensor:
+        """1 / distance^alpha, bit for bit the same at equal distance, so that a uniform ring is one."""
         nearest = [min(gap, self.n_sites - gap) if self.periodic else gap for gap in gaps]
-        return torch.tensor(nearest, dtype=torch.float64)
+        distances = torch.arange(1, self.n_sites + 1, dtype=torch.float64)
+        powers = distances ** -self.parameters["exponent"][..., None]
+        return powers[..., torch.tensor(nearest, dtype=torch.int64) - 1]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
