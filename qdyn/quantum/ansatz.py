@@ -7,7 +7,7 @@ call.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -23,7 +23,7 @@ from qdyn.quantum.ansatz_layers import apply_layers
 from qdyn.quantum.products import kronecker_product, ordered_product
 
 # From so many qubits on, layers act faster on the columns of the identity than they multiply as matrices:
-# measured 3.1, 2.7 and 5.5 times at 6, 7 and 8 qubits and 43 layers, value and derivative.
+# measured 3.1, 2.7 and 5.5 times at 6, 7 and 8 qubits and 43 layers with rings, value and derivative.
 _QUBITS_BY_LAYERS = 6
 
 
@@ -97,7 +97,7 @@ def hardware_efficient_unitary(
         tensor([0, 3, 1, 2])
     """
     if angles.shape[-2] >= _QUBITS_BY_LAYERS:
-        return _by_layers(_rotations(angles))
+        return _rings_by_layers(_rotations(angles))
     return ordered_product(_RotationLayer.apply(angles, True)[0])  # type: ignore[no-untyped-call]
 
 
@@ -124,6 +124,8 @@ def brick_wall_unitary(angles: Float[Tensor, "*batch layers qubits 12"]) -> Comp
     rows = brick_wall_pairs(n_qubits)
     halves = _RotationLayer.apply(angles.reshape(*angles.shape[:-1], 2, 2, 3), False)[0]  # type: ignore[no-untyped-call]
     blocks = ordered_product(_cnot(halves) @ halves)
+    if n_qubits >= _QUBITS_BY_LAYERS:
+        return _wall_by_layers(blocks, rows)
     layers, first = [], 0
     for row in rows:
         members = [blocks[..., first + index, :, :] for index in range(len(row))]
@@ -171,7 +173,7 @@ def real_unitary(angles: Float[Tensor, "*batch layers qubits"]) -> Float[Tensor,
     entries = torch.stack([cosine, -sine, sine, cosine], dim=-1)
     rotation = entries.reshape(*angles.shape, 2, 2)
     if angles.shape[-1] >= _QUBITS_BY_LAYERS:
-        return _by_layers(rotation)
+        return _rings_by_layers(rotation)
     layers = kronecker_product(rotation.unbind(-3))
     ring = torch.eye(layers.shape[-1], dtype=layers.dtype, device=layers.device)
     order = _ring_order(angles.shape[-1]).to(layers.device)
@@ -201,12 +203,43 @@ def free_unitary(parameters: Float[Tensor, "*batch 2 d d"]) -> Complex[Tensor, "
     return torch.linalg.matrix_exp(0.5j * (general + general.mH))
 
 
-def _by_layers(rotations: Tensor) -> Tensor:
-    """The matrix of a circuit of (..., L, n, 2, 2) rotations, each layer followed by the ring of CNOTs."""
-    n_qubits = rotations.shape[-3]
-    identity = torch.eye(2**n_qubits, dtype=rotations.dtype, device=rotations.device)
-    columns = identity.expand(*rotations.shape[:-4], -1, -1)
-    return apply_layers(rotations, _ring_order(n_qubits), columns)
+def _by_layers(factors: Sequence[Tensor], orders: Tensor) -> Tensor:
+    """The matrix of layers P_l (f_l0 (x) f_l1 (x) ...), the factors (..., L, k, k) split into two halves."""
+    half = len(factors) // 2
+    first, rest = kronecker_product(factors[:half]), kronecker_product(factors[half:])
+    identity = torch.eye(orders.shape[-1], dtype=first.dtype, device=first.device)
+    return apply_layers(first, rest, orders, identity.expand(*first.shape[:-3], -1, -1))
+
+
+def _rings_by_layers(rotations: Tensor) -> Tensor:
+    """The matrix of (..., L, n, 2, 2) rotations, each layer followed by the ring of CNOTs."""
+    order = _ring_order(rotations.shape[-3])
+    return _by_layers(rotations.unbind(-3), order.expand(rotations.shape[-4], -1))
+
+
+def _wall_by_layers(blocks: Tensor, rows: list[list[tuple[int, int]]]) -> Tensor:
+    """The matrix of a brick wall of (..., L, n, 4, 4) blocks; between rows the qubits are read in turn.
+
+    Row r reads them from the first qubit of its first pair on, so that its pairs stand side by side.
+    """
+    n_qubits, layers = blocks.shape[-3], blocks.shape[-4]
+    starts = [row[0][0] for row in rows]
+    turns = [_rotated_basis(n_qubits, start) for start in starts]
+    orders = [
+        # From the order of this row to that of the next; after the last, back to the order of the qubits.
+        turn[torch.argsort(turns[(place + 1) % len(turns)])]
+        for place, turn in enumerate(turns)
+    ]
+    identity = torch.eye(4, dtype=blocks.dtype, device=blocks.device).expand_as(blocks[..., 0, :, :])
+    stacked, used = [], 0
+    for row in rows:
+        members = [blocks[..., used + place, :, :] for place in range(len(row))]
+        used += len(row)
+        stacked.append(members + [identity] * (n_qubits // 2 - len(row)))
+    factors = [torch.stack(place, dim=-3).flatten(-4, -3) for place in zip(*stacked, strict=True)]
+    if n_qubits % 2:
+        factors.append(identity[..., :2, :2].repeat_interleave(len(rows), dim=-3))
+    return _by_layers(factors, torch.stack(orders).repeat(layers, 1))
 
 
 class _RotationLayer(torch.autograd.Function):
