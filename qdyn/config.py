@@ -140,6 +140,8 @@ def build(cls: type[T], mapping: Any, *, where: str | Path, key: str = "") -> T:
 
     Understands bool, int, float (an int will do), str, Literal, unions, tuples, mappings with string keys,
     Any and nested dataclasses. What ``cls.__post_init__`` refuses is passed on with the file in front.
+    A dataclass with a classmethod ``variant(mapping, where=..., key=...)`` names the class to build in its
+    place.
 
     Args:
         cls: A dataclass.
@@ -155,6 +157,8 @@ def build(cls: type[T], mapping: Any, *, where: str | Path, key: str = "") -> T:
         raise ConfigError(
             f"{where}: `{key}` must be a section of keys and values, but is {_describe(mapping)}."
         )
+    if (variant := getattr(cls, "variant", None)) is not None:
+        cls = variant(mapping, where=where, key=key)
     fields = {field.name: field for field in dataclasses.fields(cast(Any, cls)) if field.init}
     prefix = f"{key}." if key else ""
     for name in mapping:

@@ -30,7 +30,7 @@ import pytest
 
 from qdyn.data import source
 from qdyn.dynamics import evolve, methods  # noqa: F401 - evolve fills the list of methods
-from qdyn.models import registry
+from qdyn.models import config, registry
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -137,7 +137,12 @@ def run_shell(block: Block, folder: Path, where: str) -> str:
 @pytest.fixture(autouse=True)
 def _registries() -> Iterator[None]:
     """What a page registers, as an example, does not outlive it."""
-    registries: list[dict[str, Any]] = [methods.METHODS, source._SOURCES, registry._BUILDERS]
+    registries: list[dict[str, Any]] = [
+        methods.METHODS,
+        source._SOURCES,
+        registry._FACTORIES,
+        config._SECTIONS,
+    ]
     before = [dict(one) for one in registries]
     yield
     for one, content in zip(registries, before, strict=True):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from qdyn.checks import check_integer, check_positive
-from qdyn.errors import ConfigError
+from qdyn.errors import ConfigError, nearest
 
 UnitaryName = Literal["hardware_efficient", "brick_wall", "real", "free"]
 KernelName = Literal["monomial", "polynomial", "softmax"]
@@ -14,9 +17,40 @@ PhaseName = Literal["optimal", "trained"]
 EmbeddingName = Literal["auto", "identity", "parseval"]
 FieldName = Literal["complex", "real"]
 
+_DEFAULT_KIND = "qsa"
+
 
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelSection:
+    """What the `model` section of every preset has; each kind of model extends it by keys of its own.
+
+    Attributes:
+        kind: The family of the model, a name known to `qdyn.models.registry`. It decides which keys the rest
+            of the section may have.
+    """
+
+    kind: str
+
+    @classmethod
+    def variant(cls, mapping: Mapping[str, Any], *, where: str | Path, key: str) -> type[ModelSection]:
+        """The class that ``mapping`` is to be read into; `qdyn.config.build` asks for it.
+
+        Raises:
+            ConfigError: unknown kind (the nearest is named), or none that is a string.
+        """
+        if cls is not ModelSection:
+            return cls
+        kind = mapping.get("kind", _DEFAULT_KIND)
+        if not isinstance(kind, str):
+            raise ConfigError(f"{where}: `{key}.kind` must be a string, but is {kind!r}.")
+        try:
+            return section_class(kind)
+        except ConfigError as problem:
+            raise ConfigError(f"{where}: {problem}") from problem
+
+
+@dataclass(frozen=True)
+class ModelConfig(ModelSection):
     """A predictor built from overlap attention: two unitaries, a kernel and a read-out.
 
     Attributes:
@@ -40,7 +74,7 @@ class ModelConfig:
         isometric_value: Whether V is unitary; false frees it to any complex matrix (softmax and "free" only).
     """
 
-    kind: str = "qsa"
+    kind: str = _DEFAULT_KIND
     unitaries: UnitaryName = "hardware_efficient"
     layers: int = 43
     kernel: KernelName = "polynomial"
@@ -73,3 +107,29 @@ class ModelConfig:
                 "Argument `model.isometric_value` may be false with kernel 'softmax' and unitaries 'free', "
                 f"but they are {self.kernel!r}, {self.unitaries!r}."
             )
+
+
+_SECTIONS: dict[str, str | type[ModelSection]] = {"qsa": ModelConfig}
+
+
+def section_class(kind: str) -> type[ModelSection]:
+    """The class that describes models of ``kind``.
+
+    >>> section_class("qsaa")
+    Traceback (most recent call last):
+    ...
+    qdyn.errors.ConfigError: Argument `model.kind` is 'qsaa', which is unknown: did you mean 'qsa'?
+    """
+    if kind not in _SECTIONS:
+        raise ConfigError(f"Argument `model.kind` is {kind!r}, which is unknown: {nearest(kind, _SECTIONS)}")
+    found = _SECTIONS[kind]
+    if isinstance(found, str):
+        module, _, attribute = found.partition(":")
+        loaded: type[ModelSection] = getattr(importlib.import_module(module), attribute)
+        return loaded
+    return found
+
+
+def register_section(kind: str, section: type[ModelSection]) -> None:
+    """Read `model` sections of ``kind`` into the dataclass ``section``; see `registry.register_model`."""
+    _SECTIONS[kind] = section

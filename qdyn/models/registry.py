@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ConfigError, nearest
 from qdyn.models.base import Predictor
-from qdyn.models.config import ModelConfig
+from qdyn.models.config import ModelConfig, ModelSection, register_section, section_class
 from qdyn.models.qsa import QSAPredictor
 
-Builder = Callable[[ModelConfig, SequenceMetadata, int], Predictor]
+Section = TypeVar("Section", bound=ModelSection)
 
-_BUILDERS: dict[str, Builder] = {}
+_FACTORIES: dict[str, Callable[[Any, SequenceMetadata, int], Predictor]] = {}
 
 
-def register_model(kind: str, builder: Builder) -> None:
+def register_model(
+    kind: str, factory: Callable[[Section, SequenceMetadata, int], Predictor], *, config: type[Section]
+) -> None:
     """Let presets say ``kind: <kind>``.
 
     Args:
         kind: The name.
-        builder: (config, metadata of the data, seed) -> the untrained model. A model that is to be trained is
+        factory: (config, metadata of the data, seed) -> the untrained model. A model that is to be trained is
             a `torch.nn.Module` with `loss(name, inputs, targets, mask)`.
+        config: The frozen dataclass that the preset's model section is read into: its fields are the
+            section's keys.
     """
-    _BUILDERS[kind] = builder
+    register_section(kind, config)
+    _FACTORIES[kind] = factory
 
 
-def build_model(config: ModelConfig, metadata: SequenceMetadata, *, seed: int) -> Predictor:
+def build_model(config: ModelSection, metadata: SequenceMetadata, *, seed: int) -> Predictor:
     """The untrained model that ``config`` describes, for data described by ``metadata``.
 
     Args:
@@ -35,18 +41,26 @@ def build_model(config: ModelConfig, metadata: SequenceMetadata, *, seed: int) -
         seed: Fixes the initial parameters.
 
     Raises:
-        ConfigError: unknown kind; the nearest is named.
+        ConfigError: unknown kind (the nearest is named), or a configuration of another kind's class.
 
     Example:
         >>> model = build_model(ModelConfig(layers=2), SequenceMetadata("x", "quantum_state", 16), seed=0)
         >>> model.label
         'poly-3-QSA'
     """
-    if config.kind not in _BUILDERS:
+    if config.kind not in _FACTORIES:
         raise ConfigError(
-            f"Argument `model.kind` is {config.kind!r}, which is unknown: {nearest(config.kind, _BUILDERS)}"
+            f"Argument `model.kind` is {config.kind!r}, which is unknown: {nearest(config.kind, _FACTORIES)}"
         )
-    return _BUILDERS[config.kind](config, metadata, seed)
+    wanted = section_class(config.kind)
+    if not isinstance(config, wanted):
+        raise ConfigError(
+            f"Argument `model` must be {wanted.__name__} for the kind {config.kind!r}, "
+            f"but is {type(config).__name__}."
+        )
+    return _FACTORIES[config.kind](config, metadata, seed)
 
 
-register_model("qsa", lambda config, metadata, seed: QSAPredictor(config, metadata, seed=seed))
+register_model(
+    "qsa", lambda config, metadata, seed: QSAPredictor(config, metadata, seed=seed), config=ModelConfig
+)

@@ -10,7 +10,7 @@ from typing import Literal
 from qdyn.checks import check_integer, check_positive
 from qdyn.config import build, override, read_yaml, to_mapping, to_yaml
 from qdyn.errors import ConfigError
-from qdyn.models.config import ModelConfig
+from qdyn.models.config import ModelConfig, ModelSection
 from qdyn.shipped import find_yaml
 
 LossName = Literal["L_B", "L_A", "L_half", "L_1", "v1"]
@@ -142,7 +142,7 @@ class RunConfig:
 
     name: str
     dataset: DatasetConfig
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: ModelSection = field(default_factory=ModelConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     description: str = ""

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qdyn.config import to_mapping
+from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ArgumentError, ConfigError
+from qdyn.models import config as model_config
+from qdyn.models import registry
+from qdyn.models.config import ModelConfig, ModelSection
+from qdyn.models.registry import build_model
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig, first_difference, load_config
 
 MINIMAL = "name: mine\ndataset:\n  name: tfim-4q\n"
@@ -98,3 +104,47 @@ def test_the_first_difference_is_named_by_its_dotted_key() -> None:
         assert difference is not None
         assert difference[0] == key
     assert to_mapping(one)["training"]["steps"] == 400
+
+
+@dataclass(frozen=True)
+class Widget(ModelSection):
+    kind: str = "widget"
+    spread: float = 0.1
+
+
+@pytest.fixture
+def _widgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(model_config._SECTIONS, "widget", Widget)
+
+
+@pytest.mark.usefixtures("_widgets")
+def test_each_kind_of_model_has_keys_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\ndataset: {name: d}\nmodel: {kind: widget, spread: 0.2}\n")
+    config = load_config(path)
+    assert config.model == Widget(spread=0.2)
+    path.write_text(config.to_yaml())
+    assert load_config(path) == config
+    with pytest.raises(ConfigError, match=r"unknown key `model\.spred`: did you mean 'model\.spread'\?"):
+        load_config(path, overrides=["model.spred=1"])
+    with pytest.raises(ConfigError, match=r"unknown key `model\.degree`"):
+        load_config(path, overrides=["model.degree=3"])
+    with pytest.raises(ConfigError, match=r"`model\.kind` is 'widgt', which is unknown: did you mean"):
+        load_config(path, overrides=["model.kind=widgt"])
+    with pytest.raises(ConfigError, match=r"`model\.kind` must be a string, but is 3"):
+        load_config(path, overrides=["model.kind=3"])
+
+
+@pytest.mark.usefixtures("_widgets")
+def test_a_section_without_a_kind_is_quantum_self_attention(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("name: mine\ndataset: {name: d}\nmodel: {degree: 2}\n")
+    assert load_config(path).model == ModelConfig(degree=2)
+
+
+@pytest.mark.usefixtures("_widgets")
+def test_a_model_is_built_from_its_own_section_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._FACTORIES, "widget", lambda config, metadata, seed: config)
+    metadata = SequenceMetadata("states", "quantum_state", 4)
+    with pytest.raises(ConfigError, match="must be Widget for the kind 'widget', but is ModelConfig"):
+        build_model(ModelConfig(kind="widget"), metadata, seed=0)
