@@ -40,7 +40,7 @@ class Scores:
         probability: (seeds, sequences, T) p_j, the fidelity of each teacher-forced step or the probability of
             the token that came.
         mask: (sequences, T) True where the step exists.
-        losses: Name -> (seeds, sequences).
+        losses: Name -> (seeds, sequences); beside losses the fidelity or accuracy, and mu of a circuit.
         rollout: (seeds, sequences, steps) fidelity of each rolled-out step, or None.
     """
 
@@ -169,11 +169,11 @@ def _score_batch(contestant: Contestant, batch: Batch, *, context: int | None, r
 
 
 def _own_losses(predictor: Predictor, batch: Batch) -> dict[str, Tensor]:
-    """Losses that only a model with unnormalised predictions or an embedding has: L_B, and L_1 in excess."""
+    """What only a model with unnormalised predictions or an embedding has: L_B, mu, and L_1 in excess."""
     if not isinstance(predictor, QSAPredictor):
         return {}
     observables = predictor(batch.inputs, batch.targets, batch.mask)
-    found = {"L_B": observables.loss_b}
+    found = {"L_B": observables.loss_b, "mu": observables.mu}
     if batch.inputs.dtype == torch.int64:
         found["L_1_excess"] = observables.loss_1_excess
     return found
