@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from qdyn.dynamics.lindblad import evolve_open as evolve_open
     from qdyn.dynamics.trajectory import Trajectory as Trajectory
     from qdyn.dynamics.trotter import trotter as trotter
+    from qdyn.dynamics.trotter_circuits import trotter_circuit as trotter_circuit
     from qdyn.errors import QdynError as QdynError
     from qdyn.evaluation.evaluate import evaluate as evaluate
     from qdyn.models.qsa import QSAPredictor as QSAPredictor
@@ -94,6 +95,7 @@ _HOME_OF = {
     "square_bonds": "qdyn.quantum.lattices",
     "train": "qdyn.training.train",
     "trotter": "qdyn.dynamics.trotter",
+    "trotter_circuit": "qdyn.dynamics.trotter_circuits",
 }
 
 __all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604

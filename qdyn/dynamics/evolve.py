@@ -12,6 +12,7 @@ from torch import Tensor
 from qdyn.checks import check_choice, check_finite, check_normalised, check_positive
 from qdyn.dynamics.chebyshev import estimate_chebyshev, evolve_chebyshev
 from qdyn.dynamics.chebyshev_torch import estimate_chebyshev_torch, evolve_chebyshev_torch
+from qdyn.dynamics.cudaq import estimate_cudaq, evolve_by_cudaq
 from qdyn.dynamics.exact import estimate_exact, evolve_exactly
 from qdyn.dynamics.magnus import estimate_magnus, evolve_by_magnus
 from qdyn.dynamics.methods import METHODS, Method, Problem, Store, choose_method, register_method
@@ -253,6 +254,13 @@ register_method(
     evolve_by_qutip,
     description="QuTiP's ninth-order Runge-Kutta solver with tight tolerances, an independent witness",
     estimate=estimate_qutip,
+    drives=True,
+)
+register_method(
+    "cudaq",
+    evolve_by_cudaq,
+    description="Trotter circuits of order 6 on CUDA-Q's simulators, an independent witness",
+    estimate=estimate_cudaq,
     drives=True,
 )
 for _order in (2, 4, 6):

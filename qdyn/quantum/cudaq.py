@@ -2,7 +2,7 @@
 
 A circuit is bound, lowered to CNOTs and one-qubit gates, and handed as lists of numbers to one kernel, which
 therefore compiles once. CUDA-Q counts the first qubit as the least significant bit of a state's index; states
-are turned to our order, qubit 0 most significant, in `_in_our_order` and nowhere else.
+are turned to our order, qubit 0 most significant, in `_reversed_qubits` and nowhere else.
 
 CUDA-Q is optional: pip install 'qdyn-toolkit[cudaq]'.
 """
@@ -99,9 +99,25 @@ class CudaqExecutor:
             else:
                 found = [cudaq.get_state(kernel, *kernel_arguments(circuit)) for circuit in circuits]
             return [
-                _in_our_order(np.array(state), circuit.n_qubits)
+                _reversed_qubits(np.array(state), circuit.n_qubits)
                 for state, circuit in zip(found, circuits, strict=True)
             ]
+
+    def continued(
+        self, circuit: Circuit, states: Sequence[NDArray[np.complex128]], *, repeats: int = 1
+    ) -> list[NDArray[np.complex128]]:
+        """What a bound circuit, run ``repeats`` times, makes of each of several state vectors (2**n,)."""
+        check_integer("repeats", repeats, minimum=1)
+        with self._active() as (cudaq, _, _):
+            from qdyn.quantum.cudaq_kernel import continue_gates
+
+            n_qubits, *gates = kernel_arguments(circuit)
+            found = []
+            for state in states:
+                start = cudaq.State.from_data(_reversed_qubits(state, n_qubits))
+                reached = cudaq.get_state(continue_gates, start, repeats, *gates)
+                found.append(_reversed_qubits(np.array(reached), n_qubits))
+            return found
 
     def expectations(
         self, circuits: Sequence[Circuit], observable: AllZero | PauliObservable
@@ -189,8 +205,8 @@ def kernel_arguments(circuit: Circuit) -> tuple[int, list[int], list[int], list[
     return circuit.n_qubits, codes, targets, controls, angles
 
 
-def _in_our_order(state: NDArray[Any], n_qubits: int) -> NDArray[np.complex128]:
-    """Reverse the qubits of a vector, or of both sides of a density matrix."""
+def _reversed_qubits(state: NDArray[Any], n_qubits: int) -> NDArray[np.complex128]:
+    """From CUDA-Q's order to ours and back: a vector, or both sides of a density matrix."""
     sides = state.ndim
     reverse = [side * n_qubits + qubit for side in range(sides) for qubit in reversed(range(n_qubits))]
     turned = state.reshape([2] * (n_qubits * sides)).transpose(reverse)
