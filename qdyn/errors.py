@@ -33,6 +33,10 @@ class RunError(QdynError):
     """A training run is missing, incomplete or does not match its configuration."""
 
 
+class ClusterError(QdynError):
+    """The workers of a cluster cannot be reached, do not suit the work, or were lost."""
+
+
 class OutputError(QdynError, OSError):
     """An output cannot be written, or would overwrite what it must not."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
     A crash or an exception leaves what stood at ``path`` untouched.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # Machines that share a file system may have processes of the same number.
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     make_folder(path.parent)
     try:
         yield beside

@@ -38,7 +38,7 @@ LEVEL = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 FACE = "qdyn"
 HEAVY = {
     *("qutip", "numba", "llvmlite", "matplotlib", "cudaq", "rdkit", "xarray", "h5py", "h5netcdf"),
-    *("scipy", "pandas", "jinja2", "pooch"),
+    *("scipy", "pandas", "jinja2", "pooch", "dask", "distributed"),
 }
 # Modules that need such a package from their first line on, and are imported where they are used.
 KERNELS = {
@@ -196,8 +196,8 @@ def test_every_package_that_is_imported_is_declared() -> None:
     ]
     declared = {re.split(r"[^\w.-]", one)[0].lower() for one in project["dependencies"]}
     declared |= {"yaml"} if "pyyaml" in declared else set()
-    # numba brings llvmlite and jinja2 markupsafe, of versions that suit them; CUDA-Q is an extra.
-    declared |= {"llvmlite", "markupsafe", "cudaq", FACE}
+    # numba brings llvmlite and jinja2 markupsafe, of versions that suit them; CUDA-Q and dask are extras.
+    declared |= {"llvmlite", "markupsafe", "cudaq", "distributed", FACE}
     imported = {one.imported.split(".")[0] for one in IMPORTS} - set(sys.stdlib_module_names)
     assert imported - declared == set()
 

@@ -10,7 +10,7 @@ import pytest
 
 import qdyn
 
-NEVER_BEFORE_USE = ("qutip", "numba", "matplotlib", "cudaq", "rdkit")
+NEVER_BEFORE_USE = ("qutip", "numba", "matplotlib", "cudaq", "rdkit", "dask", "distributed")
 KERNELS = (
     "qdyn.dynamics.kernels",
     "qdyn.dynamics.jump_kernels",

@@ -13,6 +13,7 @@ _DETAILS = """
 Writes HDF5 shards and a manifest with checksums. Killed at any moment, the same
 command goes on after the last finished shard. Neither the number of workers nor
 the size of a shard changes a bit of the data. `qdyn datasets` lists the recipes.
+Several workers, here or at a dask scheduler, need pip install 'qdyn-toolkit[scale]'.
 """
 
 
@@ -21,7 +22,8 @@ def parser() -> CommandParser:
     made = CommandParser(
         name="generate",
         summary=f"{SUMMARY}.\n{_DETAILS}",
-        example="qdyn generate tfim-4q\nqdyn generate tfim-4q --size 100000 --workers 8 --out data/large",
+        example="qdyn generate tfim-4q\nqdyn generate tfim-4q --size 100000 --workers 8 --out data/large\n"
+        "qdyn generate tfim-4q --size 100000 --scheduler tcp://node17:8786 --out /shared/data/large",
     )
     made.add_argument("recipe", metavar="RECIPE", help="a shipped recipe's name, or the path of a YAML file")
     made.add_argument("--out", metavar="DIR", help="the dataset's folder (default: data/NAME)")
@@ -33,7 +35,12 @@ def parser() -> CommandParser:
         metavar="N",
         type=integer(minimum=1),
         default=1,
-        help="processes to share the work (default: 1)",
+        help="processes to share the work; with --scheduler, how many to wait for (default: 1)",
+    )
+    made.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="a running dask scheduler: tcp://HOST:PORT, or the path of its scheduler file",
     )
     made.add_argument(
         "--shard-size",
@@ -61,6 +68,7 @@ def run(options: Any) -> int:
         options.out or f"data/{recipe.name}",
         size=options.size,
         workers=options.workers,
+        scheduler=options.scheduler,
         shard_size=options.shard_size,
     )
     print(folder)

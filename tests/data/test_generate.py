@@ -14,9 +14,11 @@ import pytest
 import torch
 
 from qdyn import load_dataset
+from qdyn.data import estimate as estimate_module
 from qdyn.data import generate as generate_module
 from qdyn.data.generate import generate
 from qdyn.data.recipes import Recipe, read_recipe
+from qdyn.data.shards import Job
 from qdyn.errors import ArgumentError, ConfigError, DatasetError, MemoryLimitError, OutputError
 
 TFIM = Recipe(
@@ -45,19 +47,16 @@ def digest(folder: Path) -> str:
     return str(json.loads((folder / "manifest.json").read_text())["digest"])
 
 
-@pytest.mark.parametrize(("workers", "shard_size"), [(1, 150), (1, 64), (1, 37), (1, 16), (2, None)])
-def test_neither_workers_nor_shards_change_a_bit(
-    reference: Path, tmp_path: Path, workers: int, shard_size: int | None
-) -> None:
-    folder = generate(TFIM, tmp_path / "a", workers=workers, shard_size=shard_size, progress=False)
+@pytest.mark.parametrize("shard_size", [150, 64, 37, 16])
+def test_shards_do_not_change_a_bit(reference: Path, tmp_path: Path, shard_size: int) -> None:
+    folder = generate(TFIM, tmp_path / "a", shard_size=shard_size, progress=False)
     found, wanted = load_dataset(folder, verify=True), load_dataset(reference)
     assert digest(folder) == digest(reference) == found.metadata.digest
     assert torch.equal(found.sequences().view(torch.float32), wanted.sequences().view(torch.float32))
     assert {name: values.tolist() for name, values in found.conditions.items()} == {
         name: values.tolist() for name, values in wanted.conditions.items()
     }
-    shards = len(list(folder.glob("shard-*.h5")))
-    assert shards == (1 if (workers, shard_size) == (1, 150) else -(-150 // (shard_size or 64)))
+    assert len(list(folder.glob("shard-*.h5"))) == -(-150 // shard_size)
 
 
 def test_a_smaller_set_begins_like_the_recipe(reference: Path, tmp_path: Path) -> None:
@@ -133,19 +132,6 @@ def _group_lives(group: int) -> bool:
     return True
 
 
-def test_a_killed_worker_gets_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate_module, "_start_worker", _end_at_once)
-    with pytest.raises(OutputError, match=r"A worker process was killed.*run the same again"):
-        generate(WALK, tmp_path / "a", workers=2, shard_size=4, progress=False)
-    monkeypatch.undo()
-    generate(WALK, tmp_path / "a", progress=False)
-    assert len(load_dataset(tmp_path / "a", verify=True)) == 30
-
-
-def _end_at_once(parent: int) -> None:
-    os._exit(9)
-
-
 def test_a_finished_dataset_is_left_alone(reference: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in reference.iterdir()}
     generate(TFIM, reference)
@@ -181,10 +167,10 @@ def test_an_unfinished_dataset_goes_on_only_as_it_began(
 ) -> None:
     genuine = generate_module.make_shard
 
-    def interrupted(folder: Path, plan: object, number: int, told: object = None) -> int:
+    def interrupted(job: Job, number: int, told: object = None) -> int:
         if number == 2:
             raise KeyboardInterrupt
-        return genuine(folder, plan, number, told)
+        return genuine(job, number, told)
 
     monkeypatch.setattr(generate_module, "make_shard", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -206,7 +192,7 @@ def test_what_cannot_fit_is_refused_before_it_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(generate_module.shutil, "disk_usage", lambda path: usage(2, 1, 1000))
+    monkeypatch.setattr(estimate_module.shutil, "disk_usage", lambda path: usage(2, 1, 1000))
     with pytest.raises(OutputError, match=r"walk needs .* KiB on disk, but 1000 B are free"):
         generate(WALK, tmp_path / "a")
     assert "walk: 30 sequences, 30 to make: " in capsys.readouterr().err
