@@ -58,13 +58,16 @@ class Predictor(ABC):
             (..., T, d): unit vectors, or probabilities (..., T, D) for tokens.
         """
 
-    def predict_next(self, context: Tensor) -> Tensor:
-        """The forecast (..., d) of the element that follows ``context`` (..., T, d)."""
-        return self.forecast(context)[..., -1, :]
-
     def predict(self, context: Tensor) -> Tensor:
-        """The same as `predict_next`."""
-        return self.predict_next(context)
+        """The forecast of the element that follows ``context``: the last one of `forecast`.
+
+        Args:
+            context: Elements seen, (..., T, d), or (..., T) for tokens; T >= 1.
+
+        Returns:
+            (..., d): a unit vector, or probabilities (..., D) for tokens.
+        """
+        return self.forecast(context)[..., -1, :]
 
     def element(self, forecast: Tensor) -> Tensor:
         """The element that a forecast (..., d) stands for, as the predictor would meet it in its data.
@@ -102,6 +105,6 @@ class Predictor(ABC):
             )
         seen = context
         for _ in range(steps):
-            following = self.element(self.predict_next(seen)).unsqueeze(time)
+            following = self.element(self.predict(seen)).unsqueeze(time)
             seen = torch.cat([seen, following.to(seen.dtype)], dim=time)
         return seen.narrow(time, context.shape[time], steps)

@@ -94,7 +94,7 @@ def test_forecasts_never_see_what_comes_after(metadata: SequenceMetadata, config
         torch.testing.assert_close(model.forecast(changed)[:, : step + 1], forecast[:, : step + 1])
         assert not torch.allclose(model.forecast(changed)[:, step + 1 :], forecast[:, step + 1 :])
         shorter = inputs[:, : step + 1]
-        torch.testing.assert_close(model.predict_next(shorter), forecast[:, step], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(model.predict(shorter), forecast[:, step], atol=1e-5, rtol=1e-4)
     if metadata.kind != "token":
         inputs = inputs.requires_grad_()
         for step in range(6):
@@ -347,7 +347,7 @@ def test_rollout_feeds_forecasts_back(metadata: SequenceMetadata) -> None:
     assert rolled.dtype == context.dtype
     seen = context
     for step in range(3):
-        following = model.element(model.predict_next(seen))
+        following = model.element(model.predict(seen))
         if metadata.kind == "quantum_state":
             torch.testing.assert_close(fidelity(rolled[:, step], following), torch.ones(3))
             assert not rolled[:, step, 0].imag.any()

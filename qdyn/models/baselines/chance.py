@@ -70,10 +70,10 @@ class Chance(Baseline):
             drawn[:, step] = self._directions(step, count, d, is_complex=inputs.is_complex())
         return torch.from_numpy(drawn).reshape(inputs.shape).to(inputs.dtype).to(inputs.device)
 
-    def predict_next(self, context: Tensor) -> Tensor:
+    def predict(self, context: Tensor) -> Tensor:
         """The last entry of `forecast`, without drawing those before it."""
         if not (context.is_floating_point() or context.is_complex()):
-            return super().predict_next(context)
+            return super().predict(context)
         *batch, steps, d = context.shape
         drawn = self._directions(steps - 1, int(np.prod(batch)), d, is_complex=context.is_complex())
         return torch.from_numpy(drawn).reshape(*batch, d).to(context.dtype).to(context.device)

@@ -79,7 +79,7 @@ class InContextDMD(Baseline):
         ]
         return torch.stack(forecasts, dim=1).reshape(inputs.shape).to(inputs.dtype)
 
-    def predict_next(self, context: Tensor) -> Tensor:
+    def predict(self, context: Tensor) -> Tensor:
         """The last entry of `forecast`, without the work for those before it."""
         states, seen = self._prepare(context, None)
         return (

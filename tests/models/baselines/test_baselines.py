@@ -78,7 +78,7 @@ def test_forecasts_are_causal_and_normalised(make: Callable[[], Baseline], is_co
     assert whole.dtype == inputs.dtype
     assert torch.allclose(torch.linalg.vector_norm(whole, dim=-1), torch.ones(6, 9, dtype=torch.float64))
     for j in (1, 4, 9):
-        assert torch.allclose(predictor.predict_next(inputs[:, :j]), whole[:, j - 1], atol=1e-9)
+        assert torch.allclose(predictor.predict(inputs[:, :j]), whole[:, j - 1], atol=1e-9)
         assert torch.allclose(predictor.forecast(inputs[:, :j]), whole[:, :j], atol=1e-9)
     # One trajectory without a batch axis, and a batch with two, give what the batch gave.
     assert torch.allclose(predictor.forecast(inputs[0]), whole[0], atol=1e-9)
