@@ -183,6 +183,8 @@ def write_sample(dataset: SequenceDataset, path: Path) -> None:
         splits=splits,
         units=data.units,
         recipe={**data.recipe, "sequences": chosen},
+        components=data.components,
+        normalised=data.normalised,
     ).save(path)
 
 

@@ -40,6 +40,29 @@ def sequence_array(values: ArrayLike | Tensor, kind: Kind) -> NDArray[Any]:
     return array.astype(np.int64) if kind == "token" else array
 
 
+def are_unit_vectors(
+    array: NDArray[Any], kind: Kind, lengths: NDArray[np.int64] | None, stated: bool | None
+) -> bool:
+    """Whether the elements that exist are unit vectors; only real vectors may be others.
+
+    Raises:
+        ArgumentError: they are not what ``stated`` says.
+    """
+    if kind != "real":
+        if stated is False:
+            raise ArgumentError(f"Argument `normalised` must be True or None for the kind {kind!r}.")
+        return True
+    norms = np.linalg.norm(array.astype(np.float64), axis=-1)
+    exists = np.ones(norms.shape, bool) if lengths is None else np.arange(norms.shape[1]) < lengths[:, None]
+    wrong = exists & ~(np.abs(norms - 1) <= _NORM_TOLERANCE)
+    if stated and wrong.any():
+        raise ArgumentError(
+            f"Argument `values` must hold unit vectors, but one has norm {norms[wrong][0]:.6g}: say "
+            "`normalised=False` if they are none."
+        )
+    return stated if stated is not None else not bool(wrong.any())
+
+
 def vector(name: str, values: ArrayLike | Tensor, length: int) -> NDArray[np.float64]:
     """``values`` as (length,) finite numbers."""
     array = np.asarray(values, dtype=np.float64)

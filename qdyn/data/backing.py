@@ -31,6 +31,9 @@ class SequenceMetadata:
         units: the unit of every stored array by its name.
         time_step: spacing of the times where they are equally spaced, in units of ``units["time"]``.
         recipe: how the data came to be.
+        components: the names of the components of real vectors, where they have any.
+        normalised: whether elements are unit vectors, which are judged by their fidelity; real vectors that
+            are not are judged by their squared error.
         digest: sha256 over the stored sequences, the same for every way of cutting them into shards.
     """
 
@@ -43,6 +46,8 @@ class SequenceMetadata:
     time_step: float | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     digest: str | None = None
+    components: tuple[str, ...] | None = None
+    normalised: bool = True
 
 
 class Backing(ABC):

@@ -12,6 +12,7 @@ sequence                (sequence)                    number of the sequence in 
 split                   (sequence)                    0 none, 1 train, 2 validation, 3 test
 length                  (sequence)                    elements that exist, where lengths vary
 vocabulary              (word)                        the words, for tokens
+component               (component)                   the names of components, where they have any
 sha256                  (sequence, byte)              checksum of each sequence
 one for each condition  (sequence)                    such as ``coupling`` and ``field``
 ======================  ============================  ==========================================
@@ -45,9 +46,11 @@ class Layout:
         dtype: numpy type of the elements: complex64, complex128, float32, float64 or int32.
         times: times of the elements, or None.
         vocabulary: the words, for tokens.
+        components: the names of the components of real vectors, or None.
         conditions: the unit of each condition by its name.
         units: the unit of ``time`` and of the elements, where it is not ``"1"``.
         variable: whether sequences have lengths of their own.
+        normalised: whether elements are unit vectors; only real vectors may be others.
     """
 
     kind: Kind
@@ -56,9 +59,11 @@ class Layout:
     dtype: str
     times: tuple[float, ...] | None = None
     vocabulary: tuple[str, ...] | None = None
+    components: tuple[str, ...] | None = None
     conditions: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     variable: bool = False
+    normalised: bool = True
 
     @property
     def name(self) -> str:
@@ -134,6 +139,8 @@ def write_sequences(
     """
     ranges = json.dumps({name: [int(end) for end in bounds] for name, bounds in splits.items()})
     about = {"kind": layout.kind, "dimension": layout.dimension, "splits": ranges, **attributes}
+    if not layout.normalised:
+        about["normalised"] = 0
     with create_file(path, format="sequences", attributes=about) as writer:
         _declare(writer, layout, first, count, splits)
         done = 0
@@ -184,6 +191,11 @@ def dataset_digest(
         "units": layout.all_units,
         "splits": {name: list(bounds) for name, bounds in splits.items()},
     }
+    # What files of unit vectors without names do not mention, so that their digests stay what they were.
+    if layout.components is not None:
+        identity["components"] = list(layout.components)
+    if not layout.normalised:
+        identity["normalised"] = False
     whole = hashlib.sha256(json.dumps(identity, sort_keys=True).encode())
     for rows in checksums:
         whole.update(np.ascontiguousarray(rows).data)
@@ -200,6 +212,9 @@ def _declare(
         writer.add(NamedArray("time", np.array(layout.times), ("time",), unit, "time"))
     if layout.vocabulary is not None:
         writer.add(NamedArray("vocabulary", np.array(layout.vocabulary), ("word",), "1", "words by number"))
+    if layout.components is not None:
+        names = np.array(layout.components)
+        writer.add(NamedArray("component", names, ("component",), "1", "names of the components"))
     labels = np.zeros(count, dtype=np.uint8)
     for number, name in enumerate(SPLITS, start=1):
         low, high = splits.get(name, (0, 0))

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer
-from qdyn.data.array_checks import sequence_array, valid_lengths, vector
+from qdyn.data.array_checks import are_unit_vectors, sequence_array, valid_lengths, vector
 from qdyn.data.backing import (
     KINDS,
     Backing,
@@ -84,6 +84,8 @@ class SequenceDataset:
         splits: Mapping[str, tuple[int, int]] | None = None,
         units: Mapping[str, str] | None = None,
         recipe: Mapping[str, Any] | None = None,
+        components: Sequence[str] | None = None,
+        normalised: bool | None = None,
     ) -> SequenceDataset:
         """A dataset from arrays in memory.
 
@@ -101,6 +103,9 @@ class SequenceDataset:
             splits: name -> (first, one past the last) sequence; names: train, validation, test.
             units: unit by array name, such as {"time": "1/J"}.
             recipe: how the data came to be, for the record.
+            components: the names of the components of real vectors.
+            normalised: whether real vectors are unit vectors, forecast as directions and judged by fidelity;
+                if not, they are judged by their squared error. None finds out.
 
         Raises:
             ArgumentError: wrong shape or type, NaN, states that are not normalised, overlapping splits.
@@ -125,6 +130,12 @@ class SequenceDataset:
             key: vector(f"conditions[{key!r}]", value, len(array))
             for key, value in (conditions or {}).items()
         }
+        if components is not None and (kind != "real" or len(components) != dimension):
+            raise ArgumentError(
+                f"Argument `components` must name the {dimension} components of real vectors, "
+                f"but holds {len(components)} names for the kind {kind!r}."
+            )
+        valid = None if lengths is None else valid_lengths(lengths, array.shape[0], array.shape[1])
         metadata = SequenceMetadata(
             name=name,
             kind=kind,
@@ -134,12 +145,14 @@ class SequenceDataset:
             units=dict(units or {}),
             time_step=time_step(moments),
             recipe=dict(recipe or {}),
+            components=None if components is None else tuple(components),
+            normalised=are_unit_vectors(array, kind, valid, normalised),
         )
         backing = MemoryBacking(
             array,
             metadata,
             times=moments,
-            lengths=None if lengths is None else valid_lengths(lengths, array.shape[0], array.shape[1]),
+            lengths=valid,
             conditions=known,
             splits=check_splits(splits or {}, len(array)),
         )

@@ -20,6 +20,8 @@ Precision = Literal["single", "double"]
 
 _SOURCES: dict[str, str | type[Source]] = {
     "trajectories": "qdyn.data.trajectories:Trajectories",
+    "quantum_jumps": "qdyn.data.open_trajectories:QuantumJumps",
+    "observables": "qdyn.data.observable_series:ObservableSeries",
     "grammar": "qdyn.data.grammar:Grammar",
     "markov": "qdyn.data.markov:MarkovSphere",
 }

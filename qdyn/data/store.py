@@ -100,6 +100,8 @@ def save_dataset(dataset: SequenceDataset, path: str | Path) -> None:
         conditions={name: metadata.units.get(name, "1") for name in backing.conditions},
         units={name: unit for name, unit in metadata.units.items() if name not in backing.conditions},
         variable=backing.lengths is not None,
+        components=metadata.components,
+        normalised=metadata.normalised,
     )
     block = Block(values.astype(layout.dtype), backing.conditions, backing.lengths)
     write_sequences(
@@ -165,6 +167,8 @@ class FileBacking(Backing):
             time_step=time_step(self.times),
             recipe=json.loads(first.attributes.get("recipe", "{}")),
             digest=self.digest,
+            components=first.layout.components,
+            normalised=first.layout.normalised,
         )
 
     @property
@@ -296,7 +300,8 @@ def _layout_of(file: h5py.File) -> Layout:
     values = file[{"quantum_state": "states", "token": "tokens", "real": "vectors"}[kind]]
     item = values.dtype.itemsize
     dtype = f"complex{16 * item}" if kind == "quantum_state" else values.dtype.newbyteorder("=").name
-    special = {"split", "sha256", "length", "sequence", "time", "vocabulary", values.name.lstrip("/")}
+    special = {"split", "sha256", "length", "sequence", "time", "vocabulary", "component"}
+    special.add(values.name.lstrip("/"))
     conditions = {
         name: str(array.attrs["units"])
         for name, array in file.items()
@@ -315,7 +320,16 @@ def _layout_of(file: h5py.File) -> Layout:
         conditions=conditions,
         units=units,
         variable="length" in file,
+        components=_component_names(file),
+        normalised=bool(file.attrs.get("normalised", True)),
     )
+
+
+def _component_names(file: h5py.File) -> tuple[str, ...] | None:
+    """The names of components; None where the dimension has numbers only."""
+    if "component" not in file or np.issubdtype(file["component"].dtype, np.integer):
+        return None
+    return tuple(read_array(file, "component").tolist())
 
 
 def _splits_within(

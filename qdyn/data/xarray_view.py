@@ -61,6 +61,8 @@ def view(
         coordinates["length"] = (item, backing.lengths[sequences], {"units": "1"})
     if metadata.vocabulary is not None:
         coordinates["vocabulary"] = ("word", list(metadata.vocabulary), {"units": "1"})
+    if metadata.components is not None:
+        coordinates["component"] = ("component", list(metadata.components), {"units": "1"})
     variable = (dims, values, {"units": units.get(name, "1")})
     return xarray.Dataset({name: variable}, coords=coordinates, attrs=attributes(metadata))
 
@@ -75,6 +77,7 @@ def attributes(metadata: SequenceMetadata) -> dict[str, Any]:
         "time_step": metadata.time_step,
         "recipe": json.dumps(metadata.recipe) if metadata.recipe else None,
         "digest": metadata.digest,
+        "normalised": None if metadata.normalised else 0,
     }
     return {key: value for key, value in described.items() if value is not None}
 

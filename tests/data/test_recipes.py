@@ -69,6 +69,37 @@ def chain(**changes: object) -> dict[str, object]:
     return tfim(hamiltonian={**CHAIN, **changes})
 
 
+PULSE = {
+    "shape": "sine",
+    "amplitude": {"uniform": [0, 1]},
+    "frequency": 2.0,
+    "phase": 0.0,
+    "hamiltonian": {"model": "transverse_field_ising", "field": 1.0},
+}
+
+
+def driven(**changes: object) -> dict[str, object]:
+    return tfim(drives=[{**PULSE, **changes}], method="magnus")
+
+
+def watched(**channels: object) -> dict[str, object]:
+    return {
+        **TFIM,
+        "source": "quantum_jumps",
+        "parameters": {**TFIM["parameters"], "channels": channels or {"decay": 0.1}},
+    }
+
+
+def measured(**changes: object) -> dict[str, object]:
+    content = {
+        **TFIM,
+        "source": "observables",
+        "parameters": {**TFIM["parameters"], "axes": ["z"], **changes},
+    }
+    del content["phase_convention"]
+    return content
+
+
 def words(**changes: object) -> dict[str, object]:
     rules = {"s": {"a": 1, "a b": 1.5}}
     return {
@@ -101,10 +132,27 @@ def words(**changes: object) -> dict[str, object]:
         (chain(field={"normal": [0, 1]}), "`hamiltonian.field` must be a number or {uniform: [low, high]}"),
         (chain(field={"uniform": [2, 1]}), "with low < high"),
         (chain(field={"uniform": [0, "x"]}), "`hamiltonian.field` must be a number"),
-        (chain(field=[1.0, 2.0]), "`hamiltonian.field` must be one number"),
-        (chain(field="strong"), "`field` must hold real numbers"),
-        (chain(n_sites=0), "`n_sites` must be an integer >= 1"),
-        (chain(n_sites="two"), "`n_sites` must be an integer >= 1"),
+        (chain(field=[1.0, 2.0, 3.0]), "`hamiltonian.field` must hold 2 numbers, one a site"),
+        (chain(field="strong"), "`hamiltonian.field` must be a number"),
+        (chain(field={"uniform": [0, 1], "per": "bond"}), "`hamiltonian.field.per` is 'bond'"),
+        (chain(coupling={"uniform": [0, 1], "per": "sight"}), "`hamiltonian.coupling.per` is 'sight'"),
+        (chain(field={"uniform": [0, 1], "pre": "site"}), "`hamiltonian.field` must be a number"),
+        (chain(n_sites=0), "`hamiltonian.n_sites` must be an integer >= 1"),
+        (chain(n_sites="two"), "`hamiltonian.n_sites` must be an integer >= 1"),
+        (chain(periodic="yes"), "`hamiltonian.periodic` must be true or false"),
+        (chain(periodic=True), "`periodic` needs at least 3 sites"),
+        (chain(lattice={"ladder": 2}), "`hamiltonian.n_sites` is 2, but `hamiltonian.lattice` has 4 sites"),
+        (chain(lattice={"kagome": 2}), "unknown key `hamiltonian.lattice.kagome`"),
+        (chain(lattice={"square": 2}), "`hamiltonian.lattice.square` must be [rows, columns]"),
+        (chain(lattice="ladder"), "`hamiltonian.lattice` must be {chain: sites}"),
+        (chain(lattice={"chain": 2}, bonds=[[0, 1]]), "exclude each other"),
+        (chain(bonds=[[0, 2]]), "`bonds` must pair different sites"),
+        (chain(bonds=3), "`hamiltonian.bonds` must be a list"),
+        (tfim(hamiltonian={"model": "pauli_sum", "n_sites": 2}), "`hamiltonian.strings` must hold"),
+        (tfim(hamiltonian={"model": "pauli_sum", "n_sites": 2, "strings": {"X0": "a"}}),
+         "`hamiltonian.strings.X0` must be a number"),
+        (tfim(hamiltonian={"model": "pauli_sum", "n_sites": 2, "strings": {"X7": 1}}),
+         "on sites 0 to 1"),
         (tfim(time_step=0), "`time_step` must be > 0"),
         (tfim(n_steps=0), "`n_steps` must be"),
         (tfim(initial_states="+"),
@@ -113,6 +161,23 @@ def words(**changes: object) -> dict[str, object]:
          "unknown site 'h'"),
         (tfim(method="exat"),
          "did you mean 'exact'"),
+        (tfim(error=0.0), "`error` must be a finite number > 0"),
+        (driven(shape="sin"), "`drives[0].shape` is 'sin', which is unknown: did you mean 'sine'?"),
+        (driven(amplitud=1), "unknown key `drives[0].amplitud`: did you mean 'amplitude'?"),
+        (driven(phase=None), "`drives[0].phase` must be a number"),
+        (driven(hamiltonian={"model": "xxz", "n_sites": 3}), "`drives[0].hamiltonian` must have 2 sites"),
+        (driven(hamiltonian={"model": "xxz", "feild": 3}), "unknown key `drives[0].hamiltonian.feild`"),
+        (tfim(drives=[{"shape": "constant", "amplitude": 1.0}], method="magnus"),
+         "the key `drives[0].hamiltonian` is missing"),
+        (tfim(drives=[PULSE]), "`method` must be one that follows a drive"),
+        (watched(dephasing=-1), "`channels.dephasing` must be >= 0"),
+        (watched(dephasng=1), "unknown key `channels.dephasng`: did you mean 'dephasing'?"),
+        (watched(decay=[1, 2, 3]), "`channels.decay` must hold 2 numbers, one a site"),
+        ({**watched(), "parameters": {**TFIM["parameters"], "channels": {}}}, "at least one channel"),
+        ({**TFIM, "source": "quantum_jumps"}, "the key `parameters.channels` is missing"),
+        (measured(axes=["x", "w"]), "`axes` holds 'w'"),
+        (measured(axes=["x", "x"]), "`axes` must hold some of x, y and z once"),
+        (measured(shots=0), "`shots` must be an integer >= 1 or null"),
         (words(start="t"), "`start` must be a phrase"),
         (words(n_steps=1), "`n_steps` must be"),
         (words(begin="a"), "tokens of their own"),

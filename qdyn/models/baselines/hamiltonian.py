@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from qdyn.checks import check_integer
+from qdyn.data.hamiltonian_recipe import couplings_among, form_of_recipe, is_closed
 from qdyn.data.sequences import SequenceDataset
 from qdyn.dynamics.evolve import evolve
 from qdyn.errors import ArgumentError, DatasetError
@@ -45,11 +46,17 @@ class MeanHamiltonian(LinearMap):
     @property
     def n_parameters(self) -> int:
         """The number of couplings averaged."""
-        return 0 if self.hamiltonian is None else len(self.hamiltonian.parameters)
+        if self.hamiltonian is None:
+            return 0
+        return sum(value.numel() for value in self.hamiltonian.parameters.values())
 
     def _learn(self, dataset: SequenceDataset) -> None:
         form = hamiltonian_form(dataset, self.form, needed_by=self.name)
-        means = {name: float(values.double().mean()) for name, values in couplings(dataset, form).items()}
+        # A coupling of one site or bond keeps its place: (1, sites).
+        means = {
+            name: values.double().mean(dim=0, keepdim=values.ndim > 1)
+            for name, values in couplings(dataset, form).items()
+        }
         self.hamiltonian = replace(form, **means)  # type: ignore[type-var]
         d = dataset.metadata.dimension
         step = time_step(dataset, needed_by=self.name)
@@ -82,6 +89,11 @@ class ExactEvolution(Baseline):
 
     def _learn(self, dataset: SequenceDataset) -> None:
         self.form = hamiltonian_form(dataset, self.form, needed_by=self.name)
+        if not is_closed(dataset.metadata.recipe):
+            raise DatasetError(
+                f"The baseline {self.name} needs a closed system, but the recipe of the dataset "
+                f"{dataset.metadata.name} has channels."
+            )
         self.time_step = time_step(dataset, needed_by=self.name)
 
     def with_conditions(self, conditions: Mapping[str, Tensor]) -> ExactEvolution:
@@ -93,8 +105,7 @@ class ExactEvolution(Baseline):
         if self.form is None:
             raise ArgumentError(f"The baseline {self.name} must be fitted before it can forecast.")
         told = copy.copy(self)
-        known = {name: values for name, values in conditions.items() if name in self.form.parameters}
-        told.hamiltonians = replace(self.form, **known)  # type: ignore[type-var]
+        told.hamiltonians = replace(self.form, **couplings_among(conditions, self.form))  # type: ignore[type-var]
         return told
 
     def forecast(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -146,11 +157,11 @@ def hamiltonian_form(dataset: SequenceDataset, given: Hamiltonian | None, *, nee
     Raises:
         DatasetError: the dataset does not say, or says something about another number of sites.
     """
-    form = given if given is not None else _form_of_recipe(dataset.metadata.recipe)
+    form = given if given is not None else form_of_recipe(dataset.metadata.recipe)
     if form is None:
         raise DatasetError(
             f"The baseline {needed_by} needs the Hamiltonian of the data, but the recipe of the dataset "
-            f"{dataset.metadata.name} names none: give one as `hamiltonian`."
+            f"{dataset.metadata.name} names none that is constant in time: give one as `hamiltonian`."
         )
     if 2**form.n_sites != dataset.metadata.dimension:
         raise DatasetError(
@@ -162,7 +173,7 @@ def hamiltonian_form(dataset: SequenceDataset, given: Hamiltonian | None, *, nee
 
 def couplings(dataset: SequenceDataset, form: Hamiltonian) -> dict[str, Tensor]:
     """The conditions of ``dataset`` that are couplings of ``form``; may be empty when none is varied."""
-    return {name: values for name, values in dataset.conditions.items() if name in form.parameters}
+    return couplings_among(dataset.conditions, form)
 
 
 def time_step(dataset: SequenceDataset, *, needed_by: str) -> float:
@@ -178,20 +189,6 @@ def time_step(dataset: SequenceDataset, *, needed_by: str) -> float:
             f"{dataset.metadata.name} has none."
         )
     return step
-
-
-def _form_of_recipe(recipe: Mapping[str, Any]) -> Hamiltonian | None:
-    from qdyn.data.trajectories import MODELS
-
-    parameters = recipe.get("parameters", recipe)
-    section = parameters.get("hamiltonian") if isinstance(parameters, Mapping) else None
-    if not isinstance(section, Mapping) or section.get("model") not in MODELS:
-        return None
-    # A coupling that each trajectory draws for itself is not a number here; its condition takes its place.
-    fixed = {
-        name: value for name, value in section.items() if name != "model" and not isinstance(value, Mapping)
-    }
-    return MODELS[section["model"]](**fixed)
 
 
 def _member(hamiltonians: Hamiltonian, index: int) -> Hamiltonian:

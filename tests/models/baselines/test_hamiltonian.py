@@ -97,7 +97,8 @@ def test_clear_refusals(section_nine: Callable[[str], SequenceDataset], as_user:
         np.tile(np.eye(4, dtype=complex)[0], (2, 3, 1)), kind="quantum_state", name="bare"
     )
     with pytest.raises(
-        DatasetError, match="recipe of the dataset bare names none: give one as `hamiltonian`"
+        DatasetError,
+        match="recipe of the dataset bare names none that is constant in time: give one as `hamiltonian`",
     ):
         MeanHamiltonian().fit(bare)
     with pytest.raises(DatasetError, match="needs equally spaced times, but the dataset bare has none"):
