@@ -24,15 +24,17 @@ from qdyn.errors import ArgumentError
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.observable_names import named_observable
 from qdyn.quantum.observables import Observable
+from qdyn.quantum.product_states import ProductStates, is_named
 
 __all__ = ["METHODS", "evolve", "register_method"]
 
 Observables = str | Observable | Sequence[str | Observable] | None
+InitialState = Tensor | NDArray[Any] | ProductStates | str | Sequence[str]
 
 
 def evolve(
     hamiltonian: Hamiltonian,
-    initial_state: Tensor | NDArray[Any],
+    initial_state: InitialState,
     times: Sequence[float] | Tensor | NDArray[Any],
     *,
     method: str | Method = "auto",
@@ -51,7 +53,9 @@ def evolve(
 
     Args:
         hamiltonian: H on n sites, single or a batch; a `DrivenHamiltonian` depends on time.
-        initial_state: psi_0, unit vectors of shape (2**n,) or (batch, 2**n), site 0 the most significant bit.
+        initial_state: psi_0: unit vectors of shape (2**n,) or (batch, 2**n), site 0 the most significant bit;
+            or product states by name, one character a site as in `product_state`: "+" * 100, or a list of
+            such strings for a batch; or `ProductStates`.
         times: increasing times in units of 1/J, shape (times,). psi_0 is the state at t = 0, whether 0 is
             among them or not; negative times run backwards.
         method: "auto", a name in `METHODS`, or a method made to measure, such as ``trotter(order=2,
@@ -105,7 +109,7 @@ def evolve(
 
 def check_problem(  # noqa: PLR0917 - the arguments of evolve, in its order
     hamiltonian: Hamiltonian,
-    initial_state: Tensor | NDArray[Any],
+    initial_state: InitialState,
     times: Sequence[float] | Tensor | NDArray[Any],
     observables: Observables,
     store: Store,
@@ -121,36 +125,72 @@ def check_problem(  # noqa: PLR0917 - the arguments of evolve, in its order
     check_choice("store", store, get_args(Store))
     if dtype not in (torch.complex64, torch.complex128):
         raise ArgumentError(f"Argument `dtype` must be torch.complex64 or torch.complex128, but is {dtype}.")
-    states = _check_states(initial_state, hamiltonian.n_sites)
+    start = _check_start(initial_state, hamiltonian.n_sites)
+    n_states = _count(start)
     size = hamiltonian.batch_size
-    batched = states.ndim == 2 or size is not None
-    states = states.reshape(-1, states.shape[-1])
+    batched = n_states is not None or size is not None
     if size == 1:
         hamiltonian, size = hamiltonian.member(0), None
-    if size is not None and len(states) not in (1, size):
+    if size is not None and n_states not in (None, 1, size):
         raise ArgumentError(
             f"Argument `initial_state` must hold one state, or {size} to go with the {size} Hamiltonians, "
-            f"but holds {len(states)}."
+            f"but holds {n_states}."
         )
-    n_trajectories = size or len(states)
-    place = _check_device(device) if device is not None else states.device
-    states = states.to(device=place, dtype=torch.complex128).expand(n_trajectories, -1)
-    measured = _check_observables(observables, hamiltonian, states, n_trajectories if batched else None)
+    n_trajectories = size or n_states or 1
+    own = start.sites if isinstance(start, ProductStates) else start
+    place = _check_device(device) if device is not None else own.device
+    # One state for many trajectories is given to the observables as one.
+    shown = start if n_states == n_trajectories else _single(start)
+    measured = _check_observables(observables, hamiltonian, shown, n_trajectories if batched else None)
     if store == "none" and not measured:
         raise ArgumentError(
             "Argument `store` is 'none' and `observables` is empty: nothing would be returned."
         )
     if error is not None:
         check_positive("error", error)
-    return Problem(hamiltonian, states, _check_times(times), measured, store, error, dtype, place), batched
+    settled = _check_times(times)
+    problem = Problem(hamiltonian, start, n_trajectories, settled, measured, store, error, dtype, place)
+    return problem, batched
 
 
-def _check_states(initial_state: Tensor | NDArray[Any], n_sites: int) -> Tensor:
+def product_start(initial_state: object, n_sites: int) -> ProductStates | None:
+    """The product states that ``initial_state`` names or is; None where it is something else.
+
+    Raises:
+        ArgumentError: a name is unknown, or is for another number of sites.
+    """
+    if isinstance(initial_state, ProductStates):
+        if initial_state.n_sites != n_sites or initial_state.sites.ndim > 3:
+            raise ArgumentError(
+                f"Argument `initial_state` must be a state of {n_sites} sites or a batch of them, "
+                f"but has sites of shape {tuple(initial_state.sites.shape)}."
+            )
+        return initial_state
+    return ProductStates.named(initial_state, n_sites=n_sites) if is_named(initial_state) else None
+
+
+def _count(start: Tensor | ProductStates) -> int | None:
+    if isinstance(start, ProductStates):
+        return start.batch_size
+    return start.shape[0] if start.ndim == 2 else None
+
+
+def _single(start: Tensor | ProductStates) -> Tensor | ProductStates:
+    if _count(start) is None:
+        return start
+    return ProductStates(start.sites[0]) if isinstance(start, ProductStates) else start[0]
+
+
+def _check_start(initial_state: InitialState, n_sites: int) -> Tensor | ProductStates:
+    product = product_start(initial_state, n_sites)
+    if product is not None:
+        return product
     try:
         states = torch.as_tensor(initial_state)
     except (TypeError, ValueError, RuntimeError):
         raise ArgumentError(
-            f"Argument `initial_state` must be a tensor or array, not of type {type(initial_state).__name__}."
+            f"Argument `initial_state` must be a tensor, an array or the name of a product state, "
+            f"not of type {type(initial_state).__name__}."
         ) from None
     if states.ndim not in (1, 2) or 0 in states.shape or states.shape[-1] != 2**n_sites:
         raise ArgumentError(
@@ -184,7 +224,10 @@ def _check_times(times: Sequence[float] | Tensor | NDArray[Any]) -> Tensor:
 
 
 def _check_observables(
-    observables: Observables, hamiltonian: Hamiltonian, states: Tensor, batch_size: int | None
+    observables: Observables,
+    hamiltonian: Hamiltonian,
+    start: Tensor | ProductStates,
+    batch_size: int | None,
 ) -> tuple[Observable, ...]:
     if observables is None:
         return ()
@@ -192,7 +235,7 @@ def _check_observables(
     measured: dict[str, Observable] = {}
     for place, entry in enumerate(listed):
         if isinstance(entry, str):
-            observable = named_observable(entry, hamiltonian.n_sites, hamiltonian, states)
+            observable = named_observable(entry, hamiltonian.n_sites, hamiltonian, start)
         elif isinstance(entry, Observable):
             observable = entry
             observable.check_sites(hamiltonian.n_sites)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qdyn.checks import check_integer
 from qdyn.dynamics.dissipation import Generator, Window, choose_window, damped
-from qdyn.dynamics.evolve import Observables, check_problem
+from qdyn.dynamics.evolve import InitialState, Observables, check_problem, product_start
 from qdyn.dynamics.methods import Problem, Store
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.trajectory import Quantity, Trajectory
@@ -29,7 +29,7 @@ _CHUNK_BYTES = 2**27
 
 def quantum_jumps(
     hamiltonian: Hamiltonian,
-    initial_state: Tensor | NDArray[Any],
+    initial_state: InitialState,
     times: Sequence[float] | Tensor | NDArray[Any],
     *,
     channels: Channel | Sequence[Channel],
@@ -52,7 +52,7 @@ def quantum_jumps(
 
     Args:
         hamiltonian: H, single, or one for each trajectory.
-        initial_state: psi_0, of shape (2**n,) or (trajectories, 2**n).
+        initial_state: psi_0, of shape (2**n,) or (trajectories, 2**n), or by name as for `evolve`.
         times: increasing times >= 0 in units of 1/J; psi_0 is the state at t = 0.
         channels: what the environment does: see `dephasing`, `decay`, `excitation`, `depolarising`.
         trajectories: number of trajectories.
@@ -93,7 +93,7 @@ def quantum_jumps(
         )
     problem, _ = check_problem(
         hamiltonian,
-        _spread(initial_state, trajectories),
+        _spread(initial_state, trajectories, getattr(hamiltonian, "n_sites", 0)),
         times,
         observables,
         store,
@@ -275,10 +275,11 @@ def as_planes(states: Tensor, dimension: int) -> NDArray[np.float64]:
     return planes
 
 
-def _spread(initial_state: Any, trajectories: int) -> Any:
+def _spread(initial_state: Any, trajectories: int, n_sites: int) -> Any:
     """One state for all trajectories as a view of them all; anything else as it is, to be checked."""
+    product = product_start(initial_state, n_sites)
     try:
-        states = torch.as_tensor(initial_state)
+        states = torch.as_tensor(initial_state) if product is None else product.vectors()
     except (TypeError, ValueError, RuntimeError):
         return initial_state
     if states.ndim == 1:

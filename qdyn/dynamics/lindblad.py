@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qdyn.checks import check_choice, check_finite, check_positive
 from qdyn.dynamics.dissipation import choose_window, lindblad
-from qdyn.dynamics.evolve import Observables, check_problem
+from qdyn.dynamics.evolve import InitialState, Observables, check_problem, product_start
 from qdyn.dynamics.jumps import as_planes, check_channels, check_open, run
 from qdyn.dynamics.methods import Problem
 from qdyn.dynamics.trajectory import Quantity
@@ -75,7 +75,7 @@ class DensityTrajectory:
 
 def evolve_open(
     hamiltonian: Hamiltonian,
-    initial_state: Tensor | NDArray[Any],
+    initial_state: InitialState,
     times: Sequence[float] | Tensor | NDArray[Any],
     *,
     channels: Channel | Sequence[Channel],
@@ -92,7 +92,7 @@ def evolve_open(
 
     Args:
         hamiltonian: H, static; single or a batch.
-        initial_state: a pure state, (2**n,) or (batch, 2**n), or a density matrix, (2**n, 2**n) or
+        initial_state: a pure state, by name or (2**n,) or (batch, 2**n), or a density matrix, (2**n, 2**n) or
             (batch, 2**n, 2**n). A square array of two axes is read as a density matrix.
         times: increasing times >= 0 in units of 1/J; the initial state is that at t = 0.
         channels: what the environment does: see `dephasing`, `decay`, `excitation`, `depolarising`.
@@ -211,10 +211,11 @@ def _expectations(observable: Observable, matrices: Tensor, first: int) -> Tenso
     return torch.stack(rows)
 
 
-def _density_matrices(initial_state: Tensor | NDArray[Any], n_sites: int) -> tuple[Tensor, bool]:
+def _density_matrices(initial_state: InitialState, n_sites: int) -> tuple[Tensor, bool]:
     """The initial state as density matrices (batch, dim, dim), and whether there was a batch axis."""
+    product = product_start(initial_state, n_sites)
     try:
-        states = torch.as_tensor(initial_state).to(torch.complex128)
+        states = torch.as_tensor(initial_state if product is None else product.vectors()).to(torch.complex128)
     except (TypeError, ValueError, RuntimeError):
         raise ArgumentError(
             f"Argument `initial_state` must be a tensor or array, not of type {type(initial_state).__name__}."

@@ -3,8 +3,8 @@
 A method is a function ``(problem, recorder) -> details``. It solves i d|psi>/dt = H |psi> for every
 trajectory of ``problem`` and hands the states to ``recorder`` as they come, in any order of blocks
 (trajectories x times); the recorder measures and keeps what was asked for. A method whose states are not
-vectors (matrix-product states, say) may record expectation values itself. ``details`` are numbers worth
-reporting, such as a discarded weight.
+vectors hands over matrix-product states one by one. ``details`` are what is worth reporting: numbers, words,
+and arrays whose first axis is the trajectories, such as a discarded weight at every time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.observables import Observable
 from qdyn.quantum.pauli import PauliTerms
+from qdyn.quantum.product_states import ProductStates
 
 if TYPE_CHECKING:
     from qdyn.dynamics.recorder import Recorder
@@ -37,7 +38,9 @@ class Problem:
 
     Attributes:
         hamiltonian: a single Hamiltonian, or one for each trajectory.
-        initial_states: complex128, (trajectories, 2**n), on ``device``.
+        start: the initial states as they were given: product states kept site by site, or vectors of shape
+            (1 or trajectories, 2**n).
+        n_trajectories: how many evolutions there are.
         times: float64, (times,), increasing, in main memory; the state at t is exp(-i H t) psi_0.
         observables: what is measured at every time.
         store: which states are kept.
@@ -47,7 +50,8 @@ class Problem:
     """
 
     hamiltonian: Hamiltonian
-    initial_states: Tensor
+    start: Tensor | ProductStates
+    n_trajectories: int
     times: Tensor
     observables: tuple[Observable, ...]
     store: Store
@@ -55,10 +59,16 @@ class Problem:
     dtype: torch.dtype
     device: torch.device
 
-    @property
-    def n_trajectories(self) -> int:
-        """Number of trajectories."""
-        return self.initial_states.shape[0]
+    @cached_property
+    def initial_states(self) -> Tensor:
+        """The initial states as vectors, complex128, (trajectories, 2**n), on ``device``.
+
+        Raises:
+            MemoryLimitError: vectors of so many sites do not fit in memory.
+        """
+        states = self.start.vectors() if isinstance(self.start, ProductStates) else self.start
+        states = states.reshape(-1, self.dimension).to(device=self.device, dtype=torch.complex128)
+        return states.expand(self.n_trajectories, -1)
 
     @property
     def n_times(self) -> int:
@@ -72,8 +82,8 @@ class Problem:
 
     @property
     def dimension(self) -> int:
-        """Number of amplitudes of a state."""
-        return self.initial_states.shape[1]
+        """Number of amplitudes of a state vector."""
+        return int(2**self.n_sites)
 
     @property
     def n_hamiltonians(self) -> int:
@@ -87,14 +97,19 @@ class Problem:
 
     @property
     def stored_bytes(self) -> int:
-        """Memory of the states and expectation values that are returned."""
+        """Memory of the state vectors and expectation values that are returned."""
         n_states = {"states": self.n_times, "final": 1, "none": 0}[self.store] * self.n_trajectories
-        n_values = sum(self.n_sites if observable.axes else 1 for observable in self.observables)
+        return self.dtype.itemsize * n_states * self.dimension + self.value_bytes
+
+    @property
+    def value_bytes(self) -> int:
+        """Memory of the expectation values that are returned."""
         real = self.dtype.itemsize // 2
-        return (
-            self.dtype.itemsize * n_states * self.dimension
-            + real * n_values * self.n_times * self.n_trajectories
+        sizes = (
+            (seen.dtype.itemsize if seen.dtype else real) * seen.size(self.n_sites)
+            for seen in self.observables
         )
+        return sum(sizes) * self.n_times * self.n_trajectories
 
 
 @dataclass(frozen=True)
@@ -114,13 +129,25 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Method:
-    """A method of time evolution; ``drives`` says whether it follows a Hamiltonian that depends on time."""
+    """A method of time evolution.
+
+    Attributes:
+        name: what the trajectory will say.
+        function: solves a `Problem` and hands the states to the `Recorder`.
+        description: one line for people who choose a method.
+        estimate: error, memory and time that it expects for a problem; raises ArgumentError for a problem
+            that it cannot solve.
+        drives: whether it follows a Hamiltonian that depends on time.
+        vectors: whether it works on state vectors of 2**n amplitudes. "auto" turns to one that does not only
+            where a vector does not fit in memory.
+    """
 
     name: str
-    function: Callable[[Problem, Recorder], Mapping[str, float] | None]
+    function: Callable[[Problem, Recorder], Mapping[str, Any] | None]
     description: str
     estimate: Callable[[Problem], Estimate]
     drives: bool = False
+    vectors: bool = True
 
 
 METHODS: dict[str, Method] = {}
@@ -129,11 +156,12 @@ METHODS: dict[str, Method] = {}
 
 def register_method(
     name: str,
-    function: Callable[[Problem, Recorder], Mapping[str, float] | None],
+    function: Callable[[Problem, Recorder], Mapping[str, Any] | None],
     *,
     description: str,
     estimate: Callable[[Problem], Estimate],
     drives: bool = False,
+    vectors: bool = True,
 ) -> None:
     """Add a method that ``evolve(method=name)`` can use and ``method="auto"`` can choose.
 
@@ -143,6 +171,7 @@ def register_method(
         description: one line for people who choose a method.
         estimate: error, memory and time that it expects for a problem.
         drives: whether it solves problems whose Hamiltonian depends on time.
+        vectors: whether it works on state vectors of 2**n amplitudes.
 
     Raises:
         ArgumentError: the name is taken.
@@ -154,11 +183,14 @@ def register_method(
     """
     if name == "auto" or name in METHODS:
         raise ArgumentError(f"Argument `name` must be a new name for a method, but {name!r} is taken.")
-    METHODS[name] = Method(name, function, description, estimate, drives)
+    METHODS[name] = Method(name, function, description, estimate, drives, vectors)
 
 
 def choose_method(wanted: str | Method, problem: Problem) -> tuple[Method, Estimate]:
     """The method ``wanted``; for "auto" the quickest one that keeps the error and fits in memory.
+
+    "auto" weighs the methods that work on state vectors, which are exact, wherever one vector fits; beyond,
+    the others.
 
     Raises:
         ArgumentError: the name is unknown, it cannot follow a drive, or the error cannot be kept.
@@ -174,7 +206,16 @@ def choose_method(wanted: str | Method, problem: Problem) -> tuple[Method, Estim
         able = ", ".join(method.name for method in METHODS.values() if method.drives)
         raise ArgumentError(f"Argument `method` must be one that follows a drive ({able}), but is {name!r}.")
     candidates = [method for method in candidates if method.drives or not driven]
-    estimates = [(method, method.estimate(problem)) for method in candidates]
+    available = available_memory(problem.device)
+    fits = available is None or 16 * problem.dimension <= available
+    if wanted == "auto":
+        candidates = [method for method in candidates if method.vectors == fits]
+    if not candidates or (not fits and candidates[0].vectors):
+        raise _no_vector(problem, available or 0)
+    try:
+        estimates = [(method, method.estimate(problem)) for method in candidates]
+    except ArgumentError as refusal:
+        raise refusal if fits else _no_vector(problem, available or 0, f" {refusal}") from None
     accurate = [pair for pair in estimates if problem.error is None or pair[1].error <= problem.error]
     if not accurate:
         best = min(estimate.error for _, estimate in estimates)
@@ -182,13 +223,22 @@ def choose_method(wanted: str | Method, problem: Problem) -> tuple[Method, Estim
             f"Argument `error` must be at least {best:.1e} for method {name!r} and {problem.dtype}, "
             f"but is {problem.error:g}."
         )
-    available = available_memory(problem.device)
-    fitting = [
-        pair for pair in accurate if available is None or problem.stored_bytes + pair[1].memory <= available
-    ]
+    # What is not a vector at the end is part of the method's own estimate.
+    kept = problem.stored_bytes if fits or problem.store == "states" else problem.value_bytes
+    fitting = [pair for pair in accurate if available is None or kept + pair[1].memory <= available]
     if not fitting:
         raise _does_not_fit(problem, min(estimate.memory for _, estimate in accurate), available or 0)
     return min(fitting, key=lambda pair: pair[1].seconds)
+
+
+def _no_vector(problem: Problem, available: int, why: str = "") -> MemoryLimitError:
+    from qdyn.memory import readable_size
+
+    advice = why or ' For a chain with neighbours coupled use method="mps".'
+    return MemoryLimitError(
+        f"A state vector of {problem.n_sites} sites needs {readable_size(16 * problem.dimension)}, "
+        f"but {readable_size(available)} are available.{advice}"
+    )
 
 
 def _does_not_fit(problem: Problem, working: int, available: int) -> MemoryLimitError:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from qdyn.dynamics.methods import Problem
 from qdyn.memory import empty_tensor
 from qdyn.quantum.observables import Observable
+
+if TYPE_CHECKING:
+    from qdyn.dynamics.matrix_product_state import MatrixProductState
 
 _BLOCK_BYTES = 32 * 2**20
 
@@ -17,7 +22,8 @@ class Recorder:
 
     Attributes:
         states: (trajectories, times, 2**n) where the problem stores states, else None.
-        final_states: (trajectories, 2**n) where it stores the last ones, else None.
+        final_states: (trajectories, 2**n) where it stores the last ones and they came as vectors, else None.
+        final_mps: the last ones by trajectory where they came as matrix-product states.
         expectations: for each observable (trajectories, times, *axes).
     """
 
@@ -25,7 +31,8 @@ class Recorder:
         self._problem = problem
         shape = (problem.n_trajectories, problem.n_times, problem.dimension)
         self.states = self._empty(*shape) if problem.store == "states" else None
-        self.final_states = self._empty(*shape[::2]) if problem.store == "final" else None
+        self.final_states: Tensor | None = None
+        self.final_mps: dict[int, MatrixProductState] = {}
         self.expectations: dict[str, Tensor] = {}
 
     def blocks(self, *, vectors: int = 4) -> list[tuple[slice, slice]]:
@@ -57,9 +64,30 @@ class Recorder:
         """
         if self.states is not None:
             self.states[members, window] = states.to(self.states.dtype)
-        if self.final_states is not None and window.stop == self._problem.n_times:
+        problem = self._problem
+        if problem.store == "final" and window.stop == problem.n_times:
+            if self.final_states is None:
+                self.final_states = self._empty(problem.n_trajectories, problem.dimension)
             self.final_states[members] = states[:, -1].to(self.final_states.dtype)
         self._measure(members, window, states)
+
+    def put_mps(self, member: int, index: int, state: MatrixProductState) -> None:
+        """Take the state of one trajectory at one time, in factors.
+
+        Args:
+            member: which trajectory.
+            index: which time.
+            state: its state; becomes a vector only where the problem stores all states.
+        """
+        problem = self._problem
+        members, window = slice(member, member + 1), slice(index, index + 1)
+        if self.states is not None:
+            self.states[member, index] = state.vector().to(self.states)
+        if problem.store == "final" and index == problem.n_times - 1:
+            self.final_mps[member] = state
+        for observable in problem.observables:
+            value = observable.for_members(members).for_times(window).measure(state)
+            self.put_values(observable, members, window, value[None, None])
 
     def measure_stored(self) -> None:
         """Measure states that a method wrote into ``states`` itself, block by block."""
@@ -69,14 +97,15 @@ class Recorder:
 
     def _measure(self, members: slice, window: slice, states: Tensor) -> None:
         for observable in self._problem.observables:
-            values = observable.for_members(members).expectation(states)
+            values = observable.for_members(members).for_times(window).expectation(states)
             self.put_values(observable, members, window, values)
 
     def put_values(self, observable: Observable, members: slice, window: slice, values: Tensor) -> None:
         """Take expectation values, (trajectories, times, *axes), from a method that measures by itself."""
         problem = self._problem
         if observable.name not in self.expectations:
-            dtype = torch.float32 if problem.dtype == torch.complex64 else torch.float64
+            real = torch.float32 if problem.dtype == torch.complex64 else torch.float64
+            dtype = observable.dtype or real
             shape = (problem.n_trajectories, problem.n_times, *values.shape[2:])
             self.expectations[observable.name] = torch.empty(shape, dtype=dtype, device=problem.device)
         self.expectations[observable.name][members, window] = values.to(

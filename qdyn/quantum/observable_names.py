@@ -21,6 +21,7 @@ from qdyn.quantum.observables import (
     pauli_string,
     site_magnetisation,
 )
+from qdyn.quantum.product_states import ProductStates
 
 _NAMES = (
     *(f"{kind}_{axis}" for kind in ("magnetisation", "site_magnetisation") for axis in "xyz"),
@@ -29,7 +30,10 @@ _NAMES = (
 
 
 def named_observable(
-    name: str, n_qubits: int, hamiltonian: Hamiltonian | None = None, initial_state: Tensor | None = None
+    name: str,
+    n_qubits: int,
+    hamiltonian: Hamiltonian | None = None,
+    initial_state: Tensor | ProductStates | None = None,
 ) -> Observable:
     """The observable with this name, as it stands in a recipe or is passed to ``evolve``.
 
@@ -67,7 +71,7 @@ class _Context:
 
     n_qubits: int
     hamiltonian: Hamiltonian | None
-    initial_state: Tensor | None
+    initial_state: Tensor | ProductStates | None
 
     def energy(self, make: Callable[[Hamiltonian], Observable]) -> Observable:
         if self.hamiltonian is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from jaxtyping import Complex, Float
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer, qubits_of_dimension
 from qdyn.errors import ArgumentError
+from qdyn.quantum.factorised import Axis, FactorisedState
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.pauli import PauliTerms, Word
-
-Axis = Literal["x", "y", "z"]
+from qdyn.quantum.product_states import ProductStates
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -42,6 +42,24 @@ class Observable(ABC):
     def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         """The value for each of ``states``, shape (..., 2**n) -> (..., *axes)."""
 
+    def measure(self, state: FactorisedState) -> Tensor:
+        """The value for one state in factors, such as a matrix-product state; shape (*axes,).
+
+        Raises:
+            ArgumentError: it is known for state vectors only.
+        """
+        del state
+        raise ArgumentError(f"The observable {self.name!r} can be measured on state vectors only.")
+
+    def size(self, n_sites: int) -> int:
+        """How many numbers it gives for a state of ``n_sites`` sites."""
+        return int(n_sites ** len(self.axes))
+
+    @property
+    def dtype(self) -> torch.dtype | None:
+        """The type its values are kept in; None for real numbers of the precision of the states."""
+        return None
+
     @property
     def batch_size(self) -> int | None:
         """Number of trajectories it is for, where it holds something for each; None where it suits any."""
@@ -59,6 +77,11 @@ class Observable(ABC):
     def for_members(self, members: slice) -> Observable:
         """The same observable for a part of the batch, where it holds something for each member."""
         del members
+        return self
+
+    def for_times(self, window: slice) -> Observable:
+        """The same observable for a part of the times, where it draws something anew for each."""
+        del window
         return self
 
 
@@ -203,11 +226,12 @@ def entanglement_entropy(cut: int) -> Observable:
     return _Entropy(name=f"entanglement_entropy_{cut}", label=rf"$S_{{{cut}}}$", unit="nat", cut=cut)
 
 
-def loschmidt_echo(initial_state: Complex[Tensor, "*batch dim"]) -> Observable:
+def loschmidt_echo(initial_state: Complex[Tensor, "*batch dim"] | ProductStates) -> Observable:
     """The return probability |<psi_0|psi>|^2.
 
     Args:
-        initial_state: psi_0, of shape (2**n,), or (batch, 2**n) for one a trajectory.
+        initial_state: psi_0, of shape (2**n,), or (batch, 2**n) for one a trajectory; or product states kept
+            site by site.
 
     Example:
         >>> from qdyn.quantum.states import product_state
@@ -235,6 +259,10 @@ class _Magnetisation(Observable):
         values = torch.stack(sites, dim=-1)
         return values.mean(dim=-1) if self.mean else values
 
+    def measure(self, state: FactorisedState) -> Tensor:
+        values = state.site_magnetisation(self.axis)
+        return values.mean() if self.mean else values
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _PauliString(Observable):
@@ -252,6 +280,14 @@ class _PauliString(Observable):
         value = _word_expectation(states, n_sites, self.word)
         if self.connected:
             first, second = (_word_expectation(states, n_sites, (factor,)) for factor in self.word)
+            value = value - first * second
+        return value
+
+    def measure(self, state: FactorisedState) -> Tensor:
+        self.check_sites(state.n_sites)
+        value = state.string_expectation(self.word)
+        if self.connected:
+            first, second = (state.string_expectation((factor,)) for factor in self.word)
             value = value - first * second
         return value
 
@@ -284,6 +320,10 @@ class _Energy(Observable):
         # |(H - <H>) psi|^2 is exact where <H^2> - <H>^2 would cancel: at an eigenstate.
         return torch.linalg.vector_norm(applied - mean[..., None] * states, dim=-1).square()
 
+    def measure(self, state: FactorisedState) -> Tensor:
+        terms = replace(self.terms, coefficients=self.terms.coefficients.reshape(-1))
+        return state.energy_variance(terms) if self.variance else state.energy(terms)
+
     def check_sites(self, n_sites: int) -> None:
         if self.terms.n_sites != n_sites:
             raise ArgumentError(
@@ -308,6 +348,10 @@ class _Entropy(Observable):
         matrix = states.reshape(*states.shape[:-1], 2**self.cut, -1)
         return torch.special.entr(torch.linalg.svdvals(matrix).square()).sum(dim=-1)
 
+    def measure(self, state: FactorisedState) -> Tensor:
+        self.check_sites(state.n_sites)
+        return state.entanglement_entropy(self.cut)
+
     def check_sites(self, n_sites: int) -> None:
         if self.cut >= n_sites:
             raise ArgumentError(
@@ -317,33 +361,48 @@ class _Entropy(Observable):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Echo(Observable):
-    initial_state: Tensor
+    initial_state: Tensor | ProductStates
 
     @property
     def is_linear(self) -> bool:
         return True
 
     def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
-        initial = self.initial_state.to(device=states.device, dtype=states.dtype)
+        given = self.initial_state
+        vectors = given.vectors() if isinstance(given, ProductStates) else given
+        initial = vectors.to(device=states.device, dtype=states.dtype)
         if initial.ndim == 2:
             initial = initial.reshape(initial.shape[0], *[1] * (states.ndim - 2), -1)
         overlap = torch.linalg.vecdot(initial, states)
         return overlap.real.square() + overlap.imag.square()
 
+    def measure(self, state: FactorisedState) -> Tensor:
+        return state.fidelity(self.initial_state)
+
     def check_sites(self, n_sites: int) -> None:
-        if self.initial_state.shape[-1] != 2**n_sites:
+        given = self.initial_state
+        matches, size = (
+            (given.n_sites == n_sites, f"{given.n_sites} sites")
+            if isinstance(given, ProductStates)
+            else (given.shape[-1] == 2**n_sites, f"{given.shape[-1]} amplitudes")
+        )
+        if not matches:
             raise ArgumentError(
-                f"The observable {self.name!r} starts from {self.initial_state.shape[-1]} amplitudes, "
-                f"but the system has {n_sites} sites."
+                f"The observable {self.name!r} starts from {size}, but the system has {n_sites} sites."
             )
 
     @property
     def batch_size(self) -> int | None:
+        if isinstance(self.initial_state, ProductStates):
+            return self.initial_state.batch_size
         return self.initial_state.shape[0] if self.initial_state.ndim == 2 else None
 
     def for_members(self, members: slice) -> Observable:
-        alone = self.initial_state.ndim == 1
-        return self if alone else replace(self, initial_state=self.initial_state[members])
+        given = self.initial_state
+        if self.batch_size is None:
+            return self
+        part = given.members(members) if isinstance(given, ProductStates) else given[members]
+        return replace(self, initial_state=part)
 
 
 def _axis_word(axis: Axis, **sites: int) -> Word:

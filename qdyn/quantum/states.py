@@ -6,32 +6,20 @@ of the basis index: the vector is kron(qubit 0, qubit 1, ...).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Complex, Float
-from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.checks import check_choice, check_finite, check_integer
-from qdyn.errors import ArgumentError, nearest
+from qdyn.checks import check_choice, check_integer
+from qdyn.errors import ArgumentError
 from qdyn.memory import check_memory
+from qdyn.quantum.product_states import ProductStates, Sites
 
 PhaseConvention = Literal["raw", "first_real"]
-
-_ROOT_HALF = math.sqrt(0.5)
-_SITE_STATES: dict[str, tuple[complex, complex]] = {
-    "0": (1, 0),
-    "1": (0, 1),
-    "+": (_ROOT_HALF, _ROOT_HALF),
-    "-": (_ROOT_HALF, -_ROOT_HALF),
-    "r": (_ROOT_HALF, 1j * _ROOT_HALF),
-    "l": (_ROOT_HALF, -1j * _ROOT_HALF),
-}
-_SITE_LABELS = {"z+": "0", "z-": "1", "x+": "+", "x-": "-", "y+": "r", "y-": "l"}
 
 
 def haar_random_states(
@@ -137,7 +125,7 @@ def basis_state(
 
 
 def product_state(
-    sites: str | Sequence[str] | Tensor | NDArray[np.floating] | Sequence[Sequence[float]],
+    sites: Sites,
     *,
     dtype: torch.dtype = torch.complex128,
 ) -> Complex[Tensor, "*batch dim"]:
@@ -165,18 +153,7 @@ def product_state(
         tensor([0.7071, 0.0000, 0.7071, 0.0000], dtype=torch.float64)
     """
     _check_dtype(dtype)
-    if isinstance(sites, str) or (
-        isinstance(sites, Sequence) and any(isinstance(site, str) for site in sites)
-    ):
-        qubits = _labelled_sites([str(site) for site in sites])
-    else:
-        qubits = _directed_sites(torch.as_tensor(np.asarray(sites), dtype=torch.float64))
-    n_qubits = qubits.shape[-2]
-    check_memory(16 * qubits.shape[:-2].numel() * 2**n_qubits, f"A product state of {n_qubits} qubits")
-    state = qubits[..., 0, :]
-    for site in range(1, n_qubits):
-        state = (state[..., :, None] * qubits[..., site, None, :]).flatten(-2)
-    return state.to(dtype)
+    return ProductStates.of(sites).vectors().to(dtype)
 
 
 def fidelity(
@@ -247,41 +224,3 @@ def _check_batch(n_qubits: int, batch: int | None, seed: int, dtype: torch.dtype
     count = 1 if batch is None else check_integer("batch", batch, minimum=1)
     check_memory(32 * count * 2**n_qubits, f"A batch of {count} states of {n_qubits} qubits")
     return () if batch is None else (count,)
-
-
-def _labelled_sites(labels: list[str]) -> Complex[Tensor, "n 2"]:
-    if not labels:
-        raise ArgumentError("Argument `sites` must name at least one qubit, but is empty.")
-    qubits = []
-    for place, label in enumerate(labels):
-        symbol = _SITE_LABELS.get(label, label)
-        if symbol not in _SITE_STATES:
-            known = [*_SITE_STATES, *_SITE_LABELS]
-            raise ArgumentError(
-                f"Argument `sites` has the unknown site {label!r} at {place}; {nearest(label, known)}"
-            )
-        qubits.append(_SITE_STATES[symbol])
-    return torch.tensor(qubits, dtype=torch.complex128)
-
-
-def _directed_sites(directions: Tensor) -> Complex[Tensor, "*batch n 2"]:
-    if directions.ndim < 2 or directions.shape[-1] not in (2, 3) or directions.shape[-2] < 1:
-        raise ArgumentError(
-            "Argument `sites` must be angles of shape (..., n, 2) or Bloch vectors of shape (..., n, 3), "
-            f"but has shape {tuple(directions.shape)}."
-        )
-    check_finite("sites", directions)
-    if directions.shape[-1] == 2:
-        theta, phi = directions.unbind(-1)
-    else:
-        lengths = torch.linalg.vector_norm(directions, dim=-1)
-        if bool(((lengths - 1).abs() > 1e-8).any()):
-            worst = float(lengths.reshape(-1)[int((lengths - 1).abs().argmax())])
-            raise ArgumentError(
-                f"Argument `sites` must hold unit Bloch vectors, but one has length {worst:.6g}."
-            )
-        x, y, z = directions.unbind(-1)
-        theta, phi = torch.atan2(torch.hypot(x, y), z), torch.atan2(y, x)
-    upper = torch.cos(theta / 2).to(torch.complex128)
-    lower = torch.polar(torch.sin(theta / 2).abs(), phi) * torch.sign(torch.sin(theta / 2))
-    return torch.stack([upper, lower], dim=-1)

@@ -12,7 +12,8 @@ from qdyn.dynamics.recorder import Recorder
 from qdyn.errors import ArgumentError, MemoryLimitError
 from qdyn.quantum.hamiltonians import TransverseFieldIsing
 from qdyn.quantum.observables import energy, loschmidt_echo, magnetisation, site_magnetisation
-from qdyn.quantum.states import basis_state, haar_random_states
+from qdyn.quantum.product_states import ProductStates
+from qdyn.quantum.states import basis_state, haar_random_states, product_state
 
 TIMES = np.linspace(0.3, 2, 5)
 PSI = haar_random_states(n_qubits=3, batch=4, seed=0)
@@ -62,6 +63,25 @@ def test_hamiltonians_and_states_broadcast(field, n_states: int | None, shape: t
         start = PSI[index] if n_states == 4 else PSI[0]
         states = traj.states if len(shape) == 2 else traj.states[index]
         assert float((evolve(one, start, TIMES).states - states).abs().max()) < 1e-14
+
+
+@pytest.mark.parametrize("method", ["exact", "chebyshev", "trotter4", "qutip"])
+def test_product_states_by_name(method: str) -> None:
+    model = TransverseFieldIsing(3, field=0.7)
+    settings = {"observables": "loschmidt_echo", "method": method}
+    one = evolve(model, "+0r", TIMES, **settings)
+    two = evolve(model, ["+0r", "1-l"], TIMES, **settings)
+    assert one.states.shape == (5, 8)
+    assert two.states.shape == (2, 5, 8)
+    for name, index in (("+0r", 0), ("1-l", 1)):
+        vector = evolve(model, product_state(name), TIMES, **settings)
+        assert float((vector.states - two.states[index]).abs().max()) < 1e-13
+        echo = two.expectations["loschmidt_echo"][index]
+        assert float((vector.expectations["loschmidt_echo"] - echo).abs().max()) < 1e-13
+    assert float((one.states - two.states[0]).abs().max()) < 1e-13
+    shared = evolve(TransverseFieldIsing(3, field=FIELDS), ProductStates.of("+0r"), TIMES, **settings)
+    assert shared.states.shape == (4, 5, 8)
+    assert shared.expectations["loschmidt_echo"].shape == (4, 5)
 
 
 def test_what_is_stored() -> None:
@@ -183,7 +203,14 @@ BAD = [
     (lambda: evolve(TransverseFieldIsing(3), PSI[:0], TIMES), "has shape (0, 8)"),
     (lambda: evolve(TransverseFieldIsing(3), 2 * PSI, TIMES), "unit vectors"),
     (lambda: evolve(TransverseFieldIsing(3), np.nan * PSI.numpy(), TIMES), "initial_state[0, 0] is"),
-    (lambda: evolve(TransverseFieldIsing(3), "000", TIMES), "not of type str"),
+    (
+        lambda: evolve(TransverseFieldIsing(3), object(), TIMES),
+        "the name of a product state, not of type obj",
+    ),
+    (lambda: evolve(TransverseFieldIsing(3), "00", TIMES), "must name 3 sites, one character each, but '00'"),
+    (lambda: evolve(TransverseFieldIsing(3), ["000", "0x0"], TIMES), "unknown site 'x' at 1"),
+    (lambda: evolve(TransverseFieldIsing(3), ["000", "0000"], TIMES), "`initial_state` number 1 must name 3"),
+    (lambda: evolve(TransverseFieldIsing(3), ProductStates.of("00"), TIMES), "a state of 3 sites"),
     (lambda: evolve(TransverseFieldIsing(3, field=[1.0, 2.0]), PSI, TIMES), "2 Hamiltonians, but holds 4"),
     (
         lambda: evolve(TransverseFieldIsing(3), PSI, [0, 0.1, 0.3, 0.2]),
@@ -256,6 +283,6 @@ def test_what_cannot_fit_is_refused_before_allocation(monkeypatch: pytest.Monkey
 
 
 def test_a_dense_matrix_that_cannot_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QDYN_MEMORY_LIMIT", "2G")
+    monkeypatch.setenv("QDYN_MEMORY_LIMIT", "1G")
     with pytest.raises(MemoryLimitError, match="GiB to work in"):
         evolve(TransverseFieldIsing(14), basis_state("0" * 14), [0.0, 1.0], method="exact")
