@@ -42,10 +42,15 @@ HEAVY = {
 }
 # Modules that need such a package from their first line on, and are imported where they are used.
 KERNELS = {
+    "qdyn.dynamics.bessel_kernels",
+    "qdyn.dynamics.combination_kernels",
     "qdyn.dynamics.kernels",
     "qdyn.dynamics.jump_kernels",
     "qdyn.dynamics.lane_kernels",
+    "qdyn.quantum.compiling",
     "qdyn.quantum.cudaq_kernel",
+    "qdyn.quantum.product_kernels",
+    "qdyn.quantum.vectors",
     "qdyn.data.xarray_backend",
 }
 

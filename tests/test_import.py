@@ -12,10 +12,15 @@ import qdyn
 
 NEVER_BEFORE_USE = ("qutip", "numba", "matplotlib", "cudaq", "rdkit", "dask", "distributed")
 KERNELS = (
+    "qdyn.dynamics.bessel_kernels",
+    "qdyn.dynamics.combination_kernels",
     "qdyn.dynamics.kernels",
     "qdyn.dynamics.jump_kernels",
     "qdyn.dynamics.lane_kernels",
+    "qdyn.quantum.compiling",
     "qdyn.quantum.cudaq_kernel",
+    "qdyn.quantum.product_kernels",
+    "qdyn.quantum.vectors",
     "qdyn.data.xarray_backend",
 )
 TIMED = "began = time.process_time(); import qdyn; print(time.process_time() - began)"

@@ -22,12 +22,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.dynamics.chebyshev_operator import KernelOperator
-from qdyn.dynamics.chebyshev_plan import Plan, PlanArguments, make_plan
+from qdyn.dynamics.chebyshev_plan import Plan, PlanArguments, make_plan, round_up
 from qdyn.dynamics.methods import Estimate, Problem
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.spectral_bounds import spectral_bounds
 from qdyn.memory import empty_tensor
+from qdyn.quantum.kernel_operator import KernelOperator, zeros
 
 # Truncation error where the caller names no error; rounding adds to it.
 _TRUNCATION = {torch.complex128: 1e-13, torch.complex64: 1e-8}
@@ -40,6 +40,8 @@ _VECTORS_IN_FLIGHT = 11
 # States in memory at once where they are not kept: many when they are short.
 _WINDOW_BYTES = 32 * 2**20
 _STATES_A_WINDOW = (3, 6)
+# Fewest sites of a state that threads share: below, they would wait for each other.
+_SHARED_SITES = 14
 
 
 def evolve_chebyshev(problem: Problem, recorder: Recorder) -> dict[str, float]:
@@ -50,7 +52,9 @@ def evolve_chebyshev(problem: Problem, recorder: Recorder) -> dict[str, float]:
     """
     precision = Precision.of(problem)
     single = precision.dtype == torch.complex64
-    operator = KernelOperator.of(problem.hamiltonian.pauli_terms(), single=single)
+    operator = KernelOperator.of(problem.terms, single=single)
+    lower, upper = (bound.numpy() for bound in spectral_bounds(problem.terms))
+    middles, radii = (lower + upper) / 2, round_up((upper - lower) / 2)
     in_place = (
         recorder.states is not None
         and recorder.states.device.type == "cpu"
@@ -58,7 +62,7 @@ def evolve_chebyshev(problem: Problem, recorder: Recorder) -> dict[str, float]:
         and precision.dtype == problem.dtype
     )
     n_products = 0
-    for radius in np.unique(operator.radii):
+    for radius in np.unique(radii):
         plan = make_plan(
             problem.times.numpy(),
             radius=float(radius),
@@ -67,8 +71,8 @@ def evolve_chebyshev(problem: Problem, recorder: Recorder) -> dict[str, float]:
             vector_bytes=precision.dtype.itemsize << operator.n_sites,
             limit=None if in_place else states_a_window(precision.dtype.itemsize << operator.n_sites),
         )
-        members = np.flatnonzero(np.broadcast_to(operator.radii == radius, problem.n_trajectories))
-        (_run_in_place if in_place else _run_by_windows)(problem, recorder, operator, plan, members)
+        members = np.flatnonzero(np.broadcast_to(radii == radius, problem.n_trajectories))
+        (_run_in_place if in_place else _run_by_windows)(problem, recorder, operator, middles, plan, members)
         n_products = max(n_products, int(plan.lengths.sum()) - plan.n_windows)
     if in_place and problem.observables:
         recorder.measure_stored()
@@ -78,7 +82,7 @@ def evolve_chebyshev(problem: Problem, recorder: Recorder) -> dict[str, float]:
 def estimate_chebyshev(problem: Problem) -> Estimate:
     """Truncation and rounding; memory of the vectors in flight; time by the costs that choose windows."""
     precision = Precision.of(problem)
-    terms = problem.hamiltonian.pauli_terms()
+    terms = problem.terms
     vector = precision.dtype.itemsize * problem.dimension
     n_threads = min(torch.get_num_threads(), problem.n_trajectories)
     memory = n_threads * _VECTORS_IN_FLIGHT * vector + 16 * 2**20
@@ -111,7 +115,7 @@ class Precision:
     @classmethod
     def of(cls, problem: Problem) -> Precision:
         """The cheaper precision that keeps the error of the problem."""
-        lower, upper = spectral_bounds(problem.hamiltonian.pauli_terms())
+        lower, upper = spectral_bounds(problem.terms)
         phase = float((upper - lower).max() / 2) * float(problem.times.abs().max())
         wanted = problem.error
         choices = []
@@ -137,22 +141,12 @@ class _Workspace:
     """Memory of one thread, aligned to cache lines; rows are shifted so that they do not share cache sets."""
 
     def __init__(self, operator: KernelOperator, n_entries: int) -> None:
-        from qdyn.dynamics.kernels import GROUP
+        from qdyn.dynamics.combination_kernels import GROUP
 
-        size = 2 << operator.n_sites
-        self.pitch = size + 128 // np.dtype(operator.dtype).itemsize * 3
-        self.rows = _zeros(GROUP * self.pitch, operator.dtype)
-        self.diagonal = _zeros(size // 2, operator.dtype)
+        self.pitch = (2 << operator.n_sites) + 128 // np.dtype(operator.dtype).itemsize * 3
+        self.rows = zeros(GROUP * self.pitch, operator.dtype)
+        self.tables = operator.workspaces()
         self.phases = np.zeros((n_entries, 2), dtype=operator.dtype)
-        self.factors = np.zeros(max(1, 2 * len(operator.slots)) * 16, dtype=operator.dtype)
-
-
-def _zeros(length: int, dtype: Any) -> NDArray[Any]:
-    real = torch.float32 if dtype is np.float32 else torch.float64
-    memory = empty_tensor(length, dtype=real).numpy()
-    # Not by torch, which would start threads of its own within each of ours.
-    memory.fill(0)
-    return memory
 
 
 def _real_rows(states: Tensor) -> NDArray[Any]:
@@ -162,36 +156,55 @@ def _real_rows(states: Tensor) -> NDArray[Any]:
 
 def _run(  # noqa: PLR0917
     operator: KernelOperator,
+    middles: NDArray[np.float64],
     plan: Plan,
     windows: PlanArguments,
     members: NDArray[np.int64],
     initial: NDArray[Any],
     out: NDArray[Any],
 ) -> None:
-    """Follow some trajectories through some windows, spread over threads."""
+    """Follow some trajectories through some windows, spread over threads.
+
+    Few long states are shared out among threads one after the other.
+    """
     from qdyn.dynamics import kernels
 
-    def follow(part: NDArray[np.int64]) -> None:
-        space = _Workspace(operator, len(windows.distances))
+    def follow(
+        rank: int, team: int, barrier: NDArray[np.int64], part: NDArray[np.int64], own: _Workspace
+    ) -> None:
         kernels.evolve(
-            part, initial, out, space.rows, space.pitch, space.diagonal, space.phases,
-            operator.sign_masks, operator.couplings, operator.fields, operator.middles,
-            operator.slots, operator.signs, operator.bounds, operator.slot_of, operator.signed,
-            operator.lane_signs, operator.strings, space.factors, operator.dtype(2 / plan.radius),
-            operator.n_sites, *windows,
+            rank, team, barrier, part, initial, out, own.rows, own.pitch, *own.tables, own.phases,
+            operator.tables, middles, operator.dtype(2 / plan.radius), *windows,
         )  # fmt: skip
 
-    n_threads = min(len(members), torch.get_num_threads())
+    n_threads = torch.get_num_threads()
+    together = len(members) < n_threads and operator.n_sites >= _SHARED_SITES
+    n_threads = n_threads if together else min(len(members), n_threads)
+    n_teams = 1 if together else n_threads
+    spaces = [_Workspace(operator, len(windows.distances)) for _ in range(n_teams)]
+    parts = np.array_split(members, n_teams)
+    barrier = np.zeros(1, dtype=np.int64)
     if n_threads == 1:
-        follow(members)
+        follow(0, 1, barrier, members, spaces[0])
         return
     with ThreadPoolExecutor(n_threads) as pool:
-        for finished in pool.map(follow, np.array_split(members, n_threads)):
-            assert finished is None
+        jobs = [
+            pool.submit(follow, rank, n_threads, barrier, members, spaces[0])
+            if together
+            else pool.submit(follow, 0, 1, barrier, parts[rank], spaces[rank])
+            for rank in range(n_threads)
+        ]
+        for job in jobs:
+            job.result()
 
 
-def _run_in_place(
-    problem: Problem, recorder: Recorder, operator: KernelOperator, plan: Plan, members: NDArray[np.int64]
+def _run_in_place(  # noqa: PLR0917
+    problem: Problem,
+    recorder: Recorder,
+    operator: KernelOperator,
+    middles: NDArray[np.float64],
+    plan: Plan,
+    members: NDArray[np.int64],
 ) -> None:
     """Write the states where they are kept."""
     states = recorder.states
@@ -203,6 +216,7 @@ def _run_in_place(
         initial = initial[:1]
     _run(
         operator,
+        middles,
         plan,
         plan.all_windows(operator.dtype),
         members,
@@ -211,8 +225,13 @@ def _run_in_place(
     )
 
 
-def _run_by_windows(
-    problem: Problem, recorder: Recorder, operator: KernelOperator, plan: Plan, members: NDArray[np.int64]
+def _run_by_windows(  # noqa: PLR0917
+    problem: Problem,
+    recorder: Recorder,
+    operator: KernelOperator,
+    middles: NDArray[np.float64],
+    plan: Plan,
+    members: NDArray[np.int64],
 ) -> None:
     """Keep the states of one window only, and hand them to the recorder."""
     dimension = 2**operator.n_sites
@@ -226,6 +245,7 @@ def _run_by_windows(
             put_states(recorder, part, int(index), initial[:, None])
         # The kernels number couplings by trajectory, so that a part starts with its first one.
         group = operator.members(part)
+        own_middles = middles if len(middles) == 1 else middles[part]
         centre = empty_tensor(len(part), dimension, dtype=complex_type).zero_()
         states = empty_tensor(len(part), n_states, dimension, dtype=complex_type)
         for window in range(plan.n_windows):
@@ -235,7 +255,8 @@ def _run_by_windows(
                 centre[:, : problem.dimension] = initial
             else:
                 states[:, plan.sources[window] - own[0]] = centre
-            _run(group, plan, arguments, np.arange(len(part)), _real_rows(centre), _real_rows(states))
+            rows = _real_rows(centre), _real_rows(states)
+            _run(group, own_middles, plan, arguments, np.arange(len(part)), *rows)
             if len(own):
                 put_states(recorder, part, int(own[0]), states[:, : len(own), : problem.dimension])
             if hop:

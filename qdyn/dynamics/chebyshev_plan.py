@@ -222,7 +222,8 @@ def _guess(  # noqa: PLR0917
     stride: int, n_hops: int, n_states: int, phase: float, error: float, costs: _Costs
 ) -> float:
     """Cost of a division if the times were equally spaced, `phase` apart in units of 1/R."""
-    from qdyn.dynamics.kernels import GROUP, count_terms
+    from qdyn.dynamics.bessel_kernels import count_terms
+    from qdyn.dynamics.combination_kernels import GROUP
 
     left = n_states - n_hops * stride
     terms = count_terms(phase * np.arange(max(stride, left) + 1), error / (n_hops + 1))
@@ -266,7 +267,7 @@ class _Costs:
 
 def _divide(distances: Reals, stride: int, n_hops: int, radius: float, tolerance: float) -> list[_Window]:
     """Centres at 0 and at every stride-th state; each state goes to the nearer centre."""
-    from qdyn.dynamics.kernels import count_terms
+    from qdyn.dynamics.bessel_kernels import count_terms
 
     n_states = len(distances)
     resolution = _resolution(float(distances[-1]))
@@ -316,7 +317,8 @@ def _n_states(window: _Window) -> int:
 
 
 def _tabulate(windows: list[_Window], radius: float, error: float, resolution: float) -> Plan:
-    from qdyn.dynamics.kernels import GROUP, bessel
+    from qdyn.dynamics.bessel_kernels import bessel
+    from qdyn.dynamics.combination_kernels import GROUP
 
     entries = [entry for window in windows for entry in window.entries]
     distances = np.array([entry[0] for entry in entries], dtype=np.float64)
@@ -351,3 +353,15 @@ def _tabulate(windows: list[_Window], radius: float, error: float, resolution: f
         radius=radius,
         error=error,
     )
+
+
+def round_up(radii: Reals) -> Reals:
+    """The next of 16 values to an octave, with 2 / R exact in single precision.
+
+    Trajectories whose Hamiltonians differ then share Bessel functions, and what a trajectory shares does not
+    depend on its companions in the batch.
+    """
+    steps = np.ceil(16 * np.log2(np.maximum(radii, 2.0**-20)))
+    factors = 2 / np.exp2(steps / 16)
+    unit = np.exp2(np.floor(np.log2(factors)) - 12)
+    return np.asarray(2 / (np.floor(factors / unit) * unit))

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qdyn.dynamics.chebyshev import Precision, put_states, states_a_window
-from qdyn.dynamics.chebyshev_operator import round_up
-from qdyn.dynamics.chebyshev_plan import PlanArguments, make_plan
+from qdyn.dynamics.chebyshev_plan import PlanArguments, make_plan, round_up
 from qdyn.dynamics.methods import Estimate, Problem
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.spectral_bounds import spectral_bounds
@@ -26,7 +25,7 @@ _GROUP = 10
 def evolve_chebyshev_torch(problem: Problem, recorder: Recorder) -> dict[str, float]:
     """Solve ``problem`` by Chebyshev expansion on its device."""
     precision = Precision.of(problem)
-    terms = problem.hamiltonian.pauli_terms()
+    terms = problem.terms
     lower, upper = spectral_bounds(terms)
     radii = round_up(((upper - lower) / 2).numpy())
     vector_bytes = precision.dtype.itemsize * problem.dimension
@@ -69,7 +68,7 @@ def evolve_chebyshev_torch(problem: Problem, recorder: Recorder) -> dict[str, fl
 def estimate_chebyshev_torch(problem: Problem) -> Estimate:
     """As the compiled method; on a GPU by its bandwidth, on a CPU slower than the compiled one."""
     precision = Precision.of(problem)
-    terms = problem.hamiltonian.pauli_terms()
+    terms = problem.terms
     vector = precision.dtype.itemsize * problem.dimension
     memory = max(_bytes_for_vectors(problem.device), 20 * vector) + 16 * 2**20
     n_products = 1.1 * precision.phase + 35 * (1 + problem.n_times / 5)

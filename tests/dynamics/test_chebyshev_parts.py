@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdyn.dynamics import kernels
+from qdyn.dynamics import bessel_kernels
 from qdyn.dynamics.chebyshev_plan import make_plan
 from qdyn.dynamics.spectral_bounds import spectral_bounds
+from qdyn.quantum import product_kernels
 from qdyn.quantum.hamiltonians import Hamiltonian, TransverseFieldIsing
 from qdyn.quantum.pauli_sum import PauliSum
 from qdyn.quantum.spin_models import XXZ, LongRangeIsing, MixedFieldIsing
@@ -21,21 +22,21 @@ from qdyn.quantum.spin_models import XXZ, LongRangeIsing, MixedFieldIsing
 def test_bessel_functions_equal_scipy(x: float) -> None:
     orders = np.arange(200)
     np.testing.assert_allclose(
-        kernels.bessel(np.array([x]), 200)[0], scipy.special.jv(orders, x), rtol=0, atol=1e-14
+        bessel_kernels.bessel(np.array([x]), 200)[0], scipy.special.jv(orders, x), rtol=0, atol=1e-14
     )
 
 
 @given(x=st.floats(0, 2000))
 def test_bessel_functions_are_normalised(x: float) -> None:
     """J_0^2 + 2 sum J_k^2 = 1."""
-    table = kernels.bessel(np.array([x]), int(x) + 120)[0]
+    table = bessel_kernels.bessel(np.array([x]), int(x) + 120)[0]
     assert abs(table[0] ** 2 + 2 * (table[1:] ** 2).sum() - 1) < 1e-12
 
 
 @given(x=st.floats(0, 500), digits=st.floats(1, 14))
 def test_number_of_terms_bounds_the_tail(x: float, digits: float) -> None:
     tolerance = 10.0**-digits
-    count = int(kernels.count_terms(np.array([x]), tolerance)[0])
+    count = int(bessel_kernels.count_terms(np.array([x]), tolerance)[0])
     tail = np.abs(scipy.special.jv(np.arange(count, count + 200), x))
     assert 2 * tail.sum() <= tolerance * (1 + 1e-9) + 1e-15
     # No more than a few terms are spent on the safety of the bound.
@@ -46,7 +47,7 @@ def test_walsh_transform_is_the_diagonal() -> None:
     H = LongRangeIsing(7, longitudinal_field=0.3, field=0.0)
     terms = H.pauli_terms()
     diagonal = np.empty(2**7)
-    kernels.walsh(np.array(terms.signs), terms.coefficients.numpy(), 0.25, diagonal)
+    product_kernels.walsh(np.array(terms.signs), terms.coefficients.numpy(), 0.25, diagonal)
     np.testing.assert_allclose(diagonal + 0.25, np.diag(H.to_dense().numpy()), atol=1e-13)
 
 
