@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ _GROUP_LIMITS = (
     ),
 )
 _CACHE_LINE = 64
+_SECONDS_AN_ANSWER_HOLDS = 0.02
+_last_answer: tuple[float, int | None] = (-math.inf, None)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -30,7 +33,7 @@ def available_memory(device: torch.device | None = None) -> int | None:
     """
     if device is not None and device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    found = [_machine(), _container(), _limit_of_user()]
+    found = [_of_system(), _limit_of_user()]
     known = [number for number in found if number is not None]
     return min(known) if known else None
 
@@ -74,6 +77,16 @@ def readable_size(n_bytes: int) -> str:
     while size >= 1024 and len(units) > 1:
         size, units = size / 1024, units[1:]
     return f"{size:.1f} {units[0]}" if size < 1e6 else f"{size:.1e} {units[0]}"
+
+
+def _of_system() -> int | None:
+    """Asked anew after a while only: short evolutions ask a thousand times a second."""
+    global _last_answer  # noqa: PLW0603
+    now = time.monotonic()
+    if now - _last_answer[0] > _SECONDS_AN_ANSWER_HOLDS:
+        known = [number for number in (_machine(), _container()) if number is not None]
+        _last_answer = (now, min(known) if known else None)
+    return _last_answer[1]
 
 
 def _machine() -> int | None:

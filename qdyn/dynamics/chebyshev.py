@@ -25,7 +25,7 @@ from torch import Tensor
 from qdyn.dynamics.chebyshev_plan import Plan, PlanArguments, make_plan, round_up
 from qdyn.dynamics.methods import Estimate, Problem
 from qdyn.dynamics.recorder import Recorder
-from qdyn.dynamics.spectral_bounds import spectral_bounds
+from qdyn.dynamics.spectral_bounds import spectral_interval
 from qdyn.memory import empty_tensor
 from qdyn.quantum.kernel_operator import KernelOperator, zeros
 
@@ -53,7 +53,7 @@ def evolve_chebyshev(problem: Problem, recorder: Recorder) -> dict[str, float]:
     precision = Precision.of(problem)
     single = precision.dtype == torch.complex64
     operator = KernelOperator.of(problem.terms, single=single)
-    lower, upper = (bound.numpy() for bound in spectral_bounds(problem.terms))
+    lower, upper = spectral_interval(problem.terms)
     middles, radii = (lower + upper) / 2, round_up((upper - lower) / 2)
     in_place = (
         recorder.states is not None
@@ -62,16 +62,17 @@ def evolve_chebyshev(problem: Problem, recorder: Recorder) -> dict[str, float]:
         and precision.dtype == problem.dtype
     )
     n_products = 0
-    for radius in np.unique(radii):
+    for radius in sorted(set(radii.tolist())):
         plan = make_plan(
             problem.times.numpy(),
-            radius=float(radius),
+            radius=radius,
             error=precision.truncation,
             n_terms=operator.cost,
             vector_bytes=precision.dtype.itemsize << operator.n_sites,
             limit=None if in_place else states_a_window(precision.dtype.itemsize << operator.n_sites),
         )
-        members = np.flatnonzero(np.broadcast_to(radii == radius, problem.n_trajectories))
+        everyone = np.arange(problem.n_trajectories)
+        members = everyone if len(radii) == 1 else np.flatnonzero(radii == radius)
         (_run_in_place if in_place else _run_by_windows)(problem, recorder, operator, middles, plan, members)
         n_products = max(n_products, int(plan.lengths.sum()) - plan.n_windows)
     if in_place and problem.observables:
@@ -115,8 +116,9 @@ class Precision:
     @classmethod
     def of(cls, problem: Problem) -> Precision:
         """The cheaper precision that keeps the error of the problem."""
-        lower, upper = spectral_bounds(problem.terms)
-        phase = float((upper - lower).max() / 2) * float(problem.times.abs().max())
+        lower, upper = spectral_interval(problem.terms)
+        times = problem.times
+        phase = float((upper - lower).max() / 2) * max(abs(float(times[0])), abs(float(times[-1])))
         wanted = problem.error
         choices = []
         for dtype, (unit, offset) in _ROUNDING.items():
@@ -209,9 +211,10 @@ def _run_in_place(  # noqa: PLR0917
     """Write the states where they are kept."""
     states = recorder.states
     assert states is not None
-    for index in np.flatnonzero(problem.times.numpy() == 0):
-        states[members, index] = problem.initial_states[members].to(states.dtype)
     initial = problem.initial_states
+    own = slice(None) if len(members) == len(initial) else members
+    for index in np.flatnonzero(problem.times.numpy() == 0):
+        states[own, index] = initial[own].to(states.dtype)
     if initial.stride(0) == 0:
         initial = initial[:1]
     _run(

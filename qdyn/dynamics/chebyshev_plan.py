@@ -65,16 +65,7 @@ class Plan:
 
     def all_windows(self, dtype: Any) -> PlanArguments:
         """Every window, states at their index in time."""
-        return PlanArguments(
-            self.sources,
-            self.lengths,
-            self.starts,
-            self.reaches,
-            np.ascontiguousarray(self.table[self.row_of], dtype=dtype),
-            self.after,
-            self.before,
-            self.distances,
-        )
+        return _all_windows(self, dtype)
 
     def one_window(self, window: int, dtype: Any) -> tuple[Integers, bool, PlanArguments]:
         """One window by itself.
@@ -118,6 +109,20 @@ class PlanArguments(NamedTuple):
     after: Integers
     before: Integers
     distances: Reals
+
+
+@lru_cache(maxsize=64)
+def _all_windows(plan: Plan, dtype: Any) -> PlanArguments:
+    return PlanArguments(
+        plan.sources,
+        plan.lengths,
+        plan.starts,
+        plan.reaches,
+        np.ascontiguousarray(plan.table[plan.row_of], dtype=dtype),
+        plan.after,
+        plan.before,
+        plan.distances,
+    )
 
 
 def make_plan(

@@ -15,6 +15,7 @@ The tightest of them is taken.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -46,29 +47,26 @@ def spectral_bounds(terms: PauliTerms) -> tuple[Float[Tensor, " batch"], Float[T
         >>> upper  # sqrt(5), the largest eigenvalue
         tensor([2.2361], dtype=torch.float64)
     """
-    coefficients = terms.coefficients.reshape(-1, terms.coefficients.shape[-1]).numpy(force=True)
-    lower, upper = _bounds(terms.n_sites, terms.words, coefficients.tobytes())
+    lower, upper = spectral_interval(terms)
     return torch.tensor(lower), torch.tensor(upper)
+
+
+def spectral_interval(terms: PauliTerms) -> tuple[Array, Array]:
+    """The same bounds as arrays that must not be written to."""
+    return _bounds(terms.n_sites, terms.words, terms.coefficients.numpy(force=True).tobytes())
 
 
 @lru_cache(maxsize=32)
 def _bounds(n_sites: int, words: tuple[Word, ...], numbers: bytes) -> tuple[Array, Array]:
     # One evolution asks several times: to estimate, to choose a method, and to run it.
     coefficients = np.frombuffer(numbers).reshape(-1, len(words))
-    terms = PauliTerms(n_sites, words, torch.from_numpy(coefficients.copy()))
-    constant = np.zeros(len(coefficients))
-    chain: list[int] = []
-    rest = np.zeros_like(constant)
-    for place, word in enumerate(terms.words):
-        if not word:
-            constant += coefficients[:, place]
-        elif _is_of_chain(word, terms.n_sites):
-            chain.append(place)
-        else:
-            rest += np.abs(coefficients[:, place])
-    norm = rest + _chain_norm(terms, coefficients, chain)
+    sorting = _sort(n_sites, words)
+    constant = coefficients[:, sorting.constants].sum(axis=1)
+    rest = np.abs(coefficients[:, sorting.others]).sum(axis=1)
+    norm = rest + _chain_norm(n_sites, coefficients, sorting)
     lower, upper = constant - norm, constant + norm
     if rest.any():
+        terms = PauliTerms(n_sites, words, torch.from_numpy(coefficients.copy()))
         lowest, highest = _sum_of_pieces(terms, coefficients)
         lower, upper = np.maximum(lower, constant + lowest), np.minimum(upper, constant + highest)
     return lower, upper
@@ -109,6 +107,38 @@ def _pieces(terms: PauliTerms) -> list[tuple[list[int], list[int]]]:
     return pieces
 
 
+@dataclass(frozen=True, eq=False)
+class _Sorting:
+    """Which strings are multiples of 1, of an open chain with their first and last sites, its closing bond."""
+
+    constants: list[int]
+    chain: list[int]
+    ends: NDArray[np.int64]
+    closing: list[int]
+    others: list[int]
+
+
+@lru_cache(maxsize=64)
+def _sort(n_sites: int, words: tuple[Word, ...]) -> _Sorting:
+    constants: list[int] = []
+    chain: list[int] = []
+    closing: list[int] = []
+    others: list[int] = []
+    ends: list[tuple[int, int]] = []
+    for place, word in enumerate(words):
+        sites = sorted(site for site, _ in word)
+        if not word:
+            constants.append(place)
+        elif not _is_of_chain(word, n_sites):
+            others.append(place)
+        elif sites[-1] - sites[0] > 1:
+            closing.append(place)
+        else:
+            chain.append(place)
+            ends.append((sites[0], sites[-1]))
+    return _Sorting(constants, chain, np.array(ends, dtype=np.int64).reshape(-1, 2), closing, others)
+
+
 def _is_of_chain(word: Word, n_sites: int) -> bool:
     if len(word) == 1:
         return word[0][1] == "X"
@@ -116,17 +146,11 @@ def _is_of_chain(word: Word, n_sites: int) -> bool:
     return len(word) == 2 and first == second == "Z" and abs(i - j) in (1, n_sites - 1)
 
 
-def _chain_norm(terms: PauliTerms, coefficients: Array, chain: list[int]) -> Array:
+def _chain_norm(n_sites: int, coefficients: Array, sorting: _Sorting) -> Array:
     """The norm of sum_i h_i X_i + sum_i J_i Z_i Z_{i+1}: the larger of the two parity sectors."""
-    n_sites = terms.n_sites
     matrix = np.zeros((len(coefficients), n_sites, n_sites))
-    closing = np.zeros(len(coefficients))
-    for place in chain:
-        sites = sorted(site for site, _ in terms.words[place])
-        if sites[-1] - sites[0] <= 1:
-            matrix[:, sites[0], sites[-1]] += coefficients[:, place]
-        else:
-            closing += coefficients[:, place]
+    np.add.at(matrix, (slice(None), *sorting.ends.T), coefficients[:, sorting.chain])
+    closing = coefficients[:, sorting.closing].sum(axis=1)
     norms = []
     for sign in (1, -1) if closing.any() else (0,):
         sector = matrix.copy()

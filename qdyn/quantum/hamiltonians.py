@@ -180,7 +180,7 @@ class Hamiltonian(ABC):
 
     def _spread(self, name: str, count: int) -> Float[Tensor, "*batch count"]:
         """The coupling ``name`` on each of ``count`` bonds or sites: (count,) or (batch, count)."""
-        value = self.parameters[name]
+        value = torch.as_tensor(getattr(self, name), dtype=torch.float64)
         if value.ndim == 2:
             return value if _is_batched(value) else value[0]
         return value[..., None].expand(*value.shape, count)

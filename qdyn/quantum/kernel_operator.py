@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from qdyn.memory import empty_tensor
 from qdyn.quantum.pauli import PauliTerms, Word
 
 Integers = Int[NDArray[np.int64], "..."]
@@ -20,6 +19,7 @@ Reals = Float[NDArray[Any], "..."]
 
 # Smallest chain of the kernels: its basis fills a block in single precision.
 SMALLEST_CHAIN = 6
+_CACHE_LINE = 64
 # Bits of the basis index inside a block of the kernels, in double and in single precision.
 _INSIDE = {np.float64: 5, np.float32: 6}
 
@@ -143,11 +143,12 @@ class KernelOperator:
 
 def zeros(length: int, dtype: Any) -> Reals:
     """A zeroed workspace that starts on a cache line."""
-    real = torch.float32 if dtype is np.float32 else torch.float64
-    memory: Reals = empty_tensor(length, dtype=real).numpy()
-    # Not by torch, which would start threads of its own within each of ours.
-    memory.fill(0)
-    return memory
+    size = np.dtype(dtype).itemsize
+    # numpy asks for large pages where it does not zero memory itself.
+    memory = np.empty(length + _CACHE_LINE // size, dtype=dtype)
+    start = -memory.ctypes.data % _CACHE_LINE // size
+    memory[start : start + length] = 0
+    return memory[start : start + length]
 
 
 @dataclass(frozen=True, eq=False)
