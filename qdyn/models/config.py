@@ -11,7 +11,7 @@ from typing import Any, Literal
 from qdyn.checks import check_integer, check_positive
 from qdyn.errors import ConfigError, nearest
 
-UnitaryName = Literal["hardware_efficient", "brick_wall", "real", "free"]
+UnitaryName = Literal["hardware_efficient", "brick_wall", "real", "free", "matrix"]
 KernelName = Literal["monomial", "polynomial", "softmax"]
 PhaseName = Literal["optimal", "trained"]
 EmbeddingName = Literal["auto", "identity", "parseval"]
@@ -56,8 +56,8 @@ class ModelConfig(ModelSection):
     Attributes:
         kind: The family of the model, a name known to `qdyn.models.registry`.
         unitaries: How W and V are parametrised: "hardware_efficient" (RX, RY, RZ and a ring of CNOTs),
-            "brick_wall" (blocks of two qubits), "real" (RY and a ring of CNOTs) or "free" (exp(iH): the
-            classical twin).
+            "brick_wall" (blocks of two qubits), "real" (RY and a ring of CNOTs), "free" (exp(iH): the
+            classical twin) or "matrix" (the same, its entries moved by the Riemannian optimiser).
         layers: Layers of the circuit, >= 1; free unitaries have none.
         kernel: What is done to a score: "monomial" s^k, "polynomial" sum_p beta^p s^p / p!, or "softmax" of
             beta |s|^2 (classical).

@@ -20,7 +20,7 @@ from qdyn.errors import ArgumentError, ConfigError, DatasetError
 from qdyn.models.base import Predictor
 from qdyn.models.config import ModelConfig
 from qdyn.models.embeddings import Embedding, IdentityEmbedding, ParsevalEmbedding
-from qdyn.quantum.ansatz import ansatz
+from qdyn.quantum.ansatz import Ansatz, ansatz
 
 LOSS_NAMES = (*LOSSES, "v1")
 _TOKEN_DIMENSION = 16
@@ -94,7 +94,7 @@ class QSAPredictor(nn.Module, Predictor):
             self.embedding = ParsevalEmbedding(
                 metadata.dimension, dimension, field=config.embedding_field, generator=for_embedding
             )
-        self._unitary = family.unitary
+        self._family = family
         self.angles = nn.Parameter(
             torch.stack(
                 [
@@ -129,11 +129,16 @@ class QSAPredictor(nn.Module, Predictor):
         """The same as the constructor."""
         return cls(config, metadata, seed=seed)
 
+    @property
+    def unitaries(self) -> dict[str, Ansatz]:
+        """The parameters that stand for unitaries, and how they do: what some optimisers make use of."""
+        return {"angles": self._family}
+
     def matrices(self) -> Matrices:
         """W, V and the embedding's frame, as functions of the parameters."""
         if self._held is not None:
             return self._held
-        unitaries = self._unitary(self.angles)
+        unitaries = self._family.unitary(self.angles)
         value = torch.complex(*self.value_matrix) if self.value_matrix is not None else unitaries[1]
         return Matrices(unitaries[0], value, self.embedding.frame())
 
@@ -323,9 +328,9 @@ def _dimension(config: ModelConfig, metadata: SequenceMetadata) -> int:
 def _label(config: ModelConfig) -> str:
     """The name in the tables of arXiv:2602.06699: k-QSA, poly-k-QSA, k-CSA, nl-CSA."""
     if config.kernel == "softmax":
-        family = "CSA" if config.unitaries == "free" else "QSA"
+        family = "CSA" if config.unitaries in ("free", "matrix") else "QSA"
         return f"nl-{family} {'iso' if config.isometric_value else 'gen'}"
-    family = "CSA" if config.unitaries == "free" else "QSA"
+    family = "CSA" if config.unitaries in ("free", "matrix") else "QSA"
     prefix = "poly-" if config.kernel == "polynomial" else ""
     return f"{prefix}{config.degree}-{family}"
 

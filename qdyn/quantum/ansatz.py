@@ -20,6 +20,7 @@ from torch import Tensor
 from qdyn.checks import check_choice, check_integer
 from qdyn.errors import ArgumentError
 from qdyn.quantum.ansatz_layers import apply_layers
+from qdyn.quantum.ansatz_metric import circuit_metric
 from qdyn.quantum.products import kronecker_product, ordered_product
 
 # From so many qubits on, layers act faster on the columns of the identity than they multiply as matrices:
@@ -38,6 +39,9 @@ class Ansatz:
         parameter_shape: (n_qubits, layers) -> shape of one unitary's parameters.
         unitary: Parameters (..., *parameter_shape) -> matrices (..., 2**n, 2**n).
         start: (shape, scale, generator) -> initial parameters, float64.
+        metric: Parameters -> what they inherit from the unitary group, (..., P, P); None where it is not
+            there.
+        on_group: Whether the parameters are the unitaries' entries, to be kept unitary by the optimiser.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Ansatz:
     parameter_shape: Callable[[int, int], tuple[int, ...]]
     unitary: Callable[[Tensor], Tensor]
     start: Callable[[tuple[int, ...], float, np.random.Generator], np.ndarray]
+    metric: Callable[[Tensor], Tensor] | None = None
+    on_group: bool = False
 
     def initial(self, *, n_qubits: int, layers: int, scale: float, generator: np.random.Generator) -> Tensor:
         """Random parameters to start training from.
@@ -64,7 +70,7 @@ class Ansatz:
 
 
 def ansatz(name: str) -> Ansatz:
-    """The ansatz of that name: "hardware_efficient", "brick_wall", "real" or "free".
+    """The ansatz of that name: "hardware_efficient", "brick_wall", "real", "free" or "matrix".
 
     Raises:
         ArgumentError: the name is unknown; the nearest is given.
@@ -341,6 +347,12 @@ def _small_hermitian(shape: tuple[int, ...], scale: float, generator: np.random.
     return generator.normal(0.0, scale / (2 * np.sqrt(shape[-1])), shape)
 
 
+def _near_identity(shape: tuple[int, ...], scale: float, generator: np.random.Generator) -> np.ndarray:
+    parameters = torch.from_numpy(_small_hermitian(shape, scale, generator))
+    unitary = free_unitary(parameters)
+    return torch.stack([unitary.real, unitary.imag]).numpy()
+
+
 def _wall_shape(n_qubits: int, layers: int) -> tuple[int, ...]:
     if n_qubits < 2:
         raise ArgumentError(
@@ -359,6 +371,7 @@ ANSATZE: dict[str, Ansatz] = {
             parameter_shape=lambda n_qubits, layers: (layers, n_qubits, 3),
             unitary=hardware_efficient_unitary,
             start=_uniform_angles,
+            metric=lambda angles: circuit_metric(angles, _RotationLayer.apply(angles, True)[0]),
         ),
         Ansatz(
             name="brick_wall",
@@ -383,6 +396,15 @@ ANSATZE: dict[str, Ansatz] = {
             parameter_shape=lambda n_qubits, layers: (2, 2**n_qubits, 2**n_qubits),
             unitary=free_unitary,
             start=_small_hermitian,
+        ),
+        Ansatz(
+            name="matrix",
+            label="unitary matrix",
+            real=False,
+            parameter_shape=lambda n_qubits, layers: (2, 2**n_qubits, 2**n_qubits),
+            unitary=lambda parameters: torch.complex(*parameters.unbind(-3)),
+            start=_near_identity,
+            on_group=True,
         ),
     )
 }

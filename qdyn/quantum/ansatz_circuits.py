@@ -26,7 +26,7 @@ def ansatz_circuit(name: str, *, n_qubits: int, layers: int, slot: str) -> Circu
         >>> ansatz_circuit("real", n_qubits=3, layers=2, slot="value")
         Circuit(q=3; 12 gates: ry 6, x 6; slots value(2, 3))
     """
-    if name == "free":
+    if name in ("free", "matrix"):
         raise ArgumentError(
             "Argument `name` must name a circuit of angles, but a free unitary has none: see unitary_circuit."
         )

@@ -15,7 +15,7 @@ from qdyn.files import replacing
 from qdyn.training.ensembles import Ensemble
 
 _FORMAT = "qdyn-checkpoint-1"
-_MOMENTS = ("exp_avg", "exp_avg_sq")
+_PARAMETERS = "parameters"
 
 
 @dataclass(frozen=True)
@@ -29,16 +29,16 @@ class Position:
 def save_checkpoint(
     path: Path, ensemble: Ensemble, optimiser: torch.optim.Optimizer, *, position: Position
 ) -> None:
-    """Write parameters, Adam's moments and the position; a kill leaves the old file or the new one.
+    """Write parameters, the optimiser's memory and the position; a kill leaves the old file or the new one.
 
     The order of the data and the learning rate are functions of the step, so nothing else needs to be kept.
     """
     tensors: dict[str, Tensor] = {}
     for name, parameter in ensemble.parameters.items():
-        tensors[f"parameters/{name}"] = parameter.detach().cpu().contiguous()
-        for moment in _MOMENTS:
-            if parameter in optimiser.state:
-                tensors[f"{moment}/{name}"] = optimiser.state[parameter][moment].cpu().contiguous()
+        tensors[f"{_PARAMETERS}/{name}"] = parameter.detach().cpu().contiguous()
+        for key, value in optimiser.state.get(parameter, {}).items():
+            if key != "step":
+                tensors[f"{key}/{name}"] = value.cpu().contiguous()
     metadata = {"format": _FORMAT, "step": str(position.step), "seconds": repr(position.seconds)}
     with replacing(path) as beside:
         save_file(tensors, beside, metadata=metadata)
@@ -54,14 +54,16 @@ def load_checkpoint(path: Path, ensemble: Ensemble, optimiser: torch.optim.Optim
     position = Position(step=int(metadata["step"]), seconds=float(metadata["seconds"]))
     state = optimiser.state_dict()
     for index, (name, parameter) in enumerate(ensemble.parameters.items()):
-        stored = tensors.get(f"parameters/{name}")
+        stored = tensors.get(f"{_PARAMETERS}/{name}")
         if stored is None or stored.shape != parameter.shape or stored.dtype != parameter.dtype:
             raise RunError(f"The checkpoint {path} does not hold the parameter {name} of this model.")
         with torch.no_grad():
             parameter.copy_(stored)
         if position.step:
             state["state"][index] = {"step": torch.tensor(float(position.step))} | {
-                moment: tensors[f"{moment}/{name}"].to(parameter.device) for moment in _MOMENTS
+                key.removesuffix(f"/{name}"): value.to(parameter.device)
+                for key, value in tensors.items()
+                if key.endswith(f"/{name}") and not key.startswith(_PARAMETERS)
             }
     optimiser.load_state_dict(state)
     return position

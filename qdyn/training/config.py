@@ -13,6 +13,7 @@ from qdyn.errors import ConfigError
 from qdyn.models.config import ModelConfig, ModelSection
 from qdyn.shipped import find_yaml
 
+OptimiserName = Literal["adam", "lbfgs", "riemannian", "natural"]
 LossName = Literal["L_B", "L_A", "L_half", "L_1", "v1"]
 PhaseChoice = Literal["raw", "first_real"]
 
@@ -44,13 +45,17 @@ class DatasetConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How the parameters are found: Adam on mini-batches, one independent run a seed.
+    """How the parameters are found: descent on mini-batches, one independent run a seed.
 
     Attributes:
         loss: The objective, by its name on the theory page, section 4.
         steps: Number of parameter updates, >= 1.
         batch_size: Sequences in a mini-batch, for each seed its own.
-        learning_rate: Adam's step size at the start, > 0.
+        optimiser: "adam"; "lbfgs" (for large batches); "riemannian" for ``unitaries: matrix``; "natural" for
+            ``unitaries: hardware_efficient``; a step costs several of Adam.
+        learning_rate: Step size at the start, > 0. Adam: about the change of a parameter in an update.
+            L-BFGS: the largest change. Riemannian and natural: the root mean square of the angles by which an
+            update turns the eigenvectors of a unitary.
         schedule: "cosine" falls to ``learning_rate_floor`` at the last step; "constant" does not fall.
         learning_rate_floor: What the cosine falls to, in [0, learning_rate].
         gradient_clip: Largest Euclidean norm of one seed's gradient; None does not clip.
@@ -66,6 +71,7 @@ class TrainingConfig:
     loss: LossName = "L_B"
     steps: int = 400
     batch_size: int = 32
+    optimiser: OptimiserName = "adam"
     learning_rate: float = 2e-2
     schedule: Literal["cosine", "constant"] = "cosine"
     learning_rate_floor: float = 1e-4

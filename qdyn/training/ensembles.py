@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 import torch
@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
+from qdyn.quantum.ansatz import Ansatz
 from qdyn.training.config import LossName
 
 
@@ -72,6 +73,11 @@ class Ensemble:
         tensors = {f"model.{key}": tensor for key, tensor in self.parameters.items()}
         batched = vmap(member, in_dims=(0, self._buffer_axes, axis, axis, axis))
         return batched(tensors, self._buffers, inputs, targets, mask)
+
+    def unitaries(self) -> Mapping[str, Ansatz]:
+        """The parameters that stand for unitaries, and how they do."""
+        found: Mapping[str, Ansatz] = getattr(self._models[0], "unitaries", {})
+        return found
 
     def first_non_finite(self) -> int | None:
         """The first member with a parameter that is NaN or infinite."""

@@ -62,14 +62,6 @@ def deferred_interrupt() -> Iterator[Interrupt]:
         signal.signal(signal.SIGINT, before)
 
 
-def make_optimiser(ensemble: Ensemble, config: TrainingConfig) -> torch.optim.Optimizer:
-    """Adam over the stacked parameters; it works entry by entry, so no member feels another.
-
-    The fused kernel is one call for all parameters, on the CPU too.
-    """
-    return torch.optim.Adam(list(ensemble.parameters.values()), lr=config.learning_rate, fused=True)
-
-
 class TrainingLoop:
     """One run's loop; everything it needs to be repeated is a function of the step.
 

@@ -31,8 +31,8 @@ from qdyn.training.loop import (
     TrainingLoop,
     TrainingStopped,
     deferred_interrupt,
-    make_optimiser,
 )
+from qdyn.training.optimisers import make_optimiser
 from qdyn.training.record import (
     RunRecord,
     Status,
@@ -59,7 +59,8 @@ def train(
 ) -> Run:
     r"""Train one model for each seed, all as one batch, and keep the run in the folder ``out``.
 
-    Each update of the model of seed $e$ is Adam's on the gradient of
+    Each update of the model of seed $e$ is the optimiser's (Adam's, unless the preset says otherwise) on
+    the gradient of
 
     $$\frac1B \sum_{b \in batch_e(s)} L(\theta_e; x_b),$$
 

@@ -129,6 +129,9 @@ def test_every_ansatz_is_unitary_and_takes_leading_axes(name: str) -> None:
     generator = np.random.default_rng(0)
     shape = family.parameter_shape(3, 4)
     parameters = torch.tensor(generator.normal(size=(2, 5, *shape)))
+    if family.on_group:  # its parameters are the entries of unitaries, and start as such
+        starts = [family.start(shape, 1.0, generator) for _ in range(10)]
+        parameters = torch.tensor(np.stack(starts)).reshape(2, 5, *shape)
     matrices = family.unitary(parameters)
     assert matrices.shape == (2, 5, 8, 8)
     torch.testing.assert_close(

@@ -13,7 +13,7 @@ from qdyn.errors import RunError
 from qdyn.training.checkpoints import Position, checkpoint_position, load_checkpoint, save_checkpoint
 from qdyn.training.config import TrainingConfig
 from qdyn.training.ensembles import Ensemble
-from qdyn.training.loop import make_optimiser
+from qdyn.training.optimisers import make_optimiser
 
 
 class Bowl(nn.Module):
