@@ -25,6 +25,12 @@ class Uniform:
     high: float
     count: int | None = None
 
+    @property
+    def middle(self) -> float | tuple[float, ...]:
+        """The middle of the interval, as often as there are numbers."""
+        middle = (self.low + self.high) / 2
+        return middle if self.count is None else (middle,) * self.count
+
     def draw(self, random: np.random.Generator) -> float | NDArray[np.float64]:
         """The number, or (count,) of them."""
         return random.uniform(self.low, self.high, self.count)

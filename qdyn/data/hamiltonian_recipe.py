@@ -92,8 +92,7 @@ class HamiltonianRecipe:
 
     def form(self) -> Hamiltonian:
         """One Hamiltonian, with the middle of the interval in place of every coupling that is drawn."""
-        middle = {name: (value.low + value.high) / 2 for name, value in self.drawn.items()}
-        return self._build({**self.couplings, **middle})
+        return self._build({**self.couplings, **{name: value.middle for name, value in self.drawn.items()}})
 
     def _build(self, values: Mapping[str, Any]) -> Hamiltonian:
         # A tuple is disorder that all trajectories share: (1, sites).

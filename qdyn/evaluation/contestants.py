@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from qdyn.data.sequences import SequenceDataset
+from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation.results import RAW_SUFFIX, Standing
 from qdyn.models.base import Predictor
@@ -22,6 +22,7 @@ from qdyn.models.baselines import (
     MeanHamiltonian,
     Persistence,
     Procrustes,
+    TrainingMean,
     Unigram,
 )
 
@@ -121,7 +122,7 @@ def baselines(dataset: SequenceDataset) -> tuple[list[Contestant], list[str]]:
         remarks.append(
             "The data have no training split: the baselines were fitted to the sequences they are judged on."
         )
-    contestants = [_fitted(one, dataset) for one in _for_kind(dataset.metadata.kind)]
+    contestants = [_fitted(one, dataset) for one in _suited_to(dataset.metadata)]
     if dataset.metadata.kind == "quantum_state":
         contestants += _hamiltonian_baselines(dataset, remarks)
         if convention == "first_real":
@@ -130,10 +131,12 @@ def baselines(dataset: SequenceDataset) -> tuple[list[Contestant], list[str]]:
     return contestants, remarks
 
 
-def _for_kind(kind: str) -> list[Baseline]:
-    if kind == "token":
+def _suited_to(data: SequenceMetadata) -> list[Baseline]:
+    if data.kind == "token":
         return [Chance(), Unigram(), Bigram(), Persistence()]
-    if kind == "real":
+    if not data.normalised:
+        return [TrainingMean(), Persistence(), LeastSquares(), InContextDMD()]
+    if data.kind == "real":
         return [Chance(), Persistence(), LeastSquares()]
     return [Chance(), Persistence(), *_linear()]
 

@@ -19,7 +19,7 @@ from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation.contestants import Contestant, baselines, of_predictors, of_run
 from qdyn.evaluation.evaluation import Evaluation
 from qdyn.evaluation.results import Curve, Example, Provenance, Row, TrainingCurves
-from qdyn.evaluation.scoring import Scores, batches_of, rollout, score
+from qdyn.evaluation.scoring import Scores, batches_of, error_of_the_mean, rollout, score
 from qdyn.evaluation.table import GROUPS, group_of
 from qdyn.files import make_folder
 from qdyn.models.base import Predictor
@@ -53,6 +53,9 @@ def evaluate(
 
     $$L_1 = -\frac1T \sum_j \log p_j, \qquad L_{1/2} = -2 \log \frac1T \sum_j \sqrt{p_j},
       \qquad F = \frac1T \sum_j p_j .$$
+
+    Real vectors that are no unit vectors are judged by their normalised mean squared error instead, NMSE, in
+    units of that of the training split's mean.
 
     Rolled out, a predictor sees ``context`` elements and then its own forecasts; the horizon is the number of
     steps before the fidelity, averaged over trajectories, first falls below ``threshold``.
@@ -117,8 +120,11 @@ def evaluate(
     taken = {one.key for one in judged}
     contestants = judged + [one for one in rivals if one.key not in taken]
     scores: dict[str, Scores] = {}
+    error_unit = 1.0 if data.metadata.normalised else error_of_the_mean(data, part)
     for one in tqdm(contestants, desc="evaluate", unit="row", disable=_hide(progress), leave=False):
-        scores[one.key] = score(one, part, context=context, rollout_steps=rollout_steps)
+        scores[one.key] = score(
+            one, part, context=context, rollout_steps=rollout_steps, error_unit=error_unit
+        )
 
     rows = _ordered(
         [found.row(threshold=level) for found in scores.values()], own=data.metadata.phase_convention
@@ -181,7 +187,7 @@ def _dataset(run: Run | None, given: SequenceDataset | str | Path | None) -> Seq
 
 
 def _check_suits(run: Run, data: SequenceDataset) -> None:
-    for name in ("kind", "dimension", "vocabulary"):
+    for name in ("kind", "dimension", "vocabulary", "normalised"):
         expected, found = getattr(run.metadata, name), getattr(data.metadata, name)
         if expected != found:
             raise DatasetError(
@@ -221,17 +227,17 @@ def _hide(progress: bool | None) -> bool | None:
 
 
 def _ordered(rows: list[Row], *, own: str | None) -> list[Row]:
-    """Trained models as given, then each group with the lowest L_1 first."""
+    """Trained models as given, then each group with the lowest loss first."""
 
     def place(row: Row) -> tuple[int, float]:
         group = group_of(row, own)
-        return list(GROUPS).index(group), 0.0 if group == "trained" else row.metrics["L_1"].mean
+        return list(GROUPS).index(group), 0.0 if group == "trained" else row.loss.mean
 
     return sorted(rows, key=place)
 
 
 def _curve(found: Scores) -> Curve:
-    return Curve.of(found.contestant.key, found.probability, found.mask)
+    return Curve.of(found.contestant.key, found.merit, found.mask)
 
 
 def _example(

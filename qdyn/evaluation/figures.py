@@ -23,7 +23,9 @@ _DRAWN = (
     "procrustes",
     "in_context_procrustes",
     "in_context_procrustes (raw)",
+    "in_context",
     "persistence",
+    "mean",
     "bigram",
     "unigram",
     "least_squares",
@@ -111,6 +113,8 @@ def _forecasts(evaluation: Evaluation) -> ReportFigure:
     figure = plotting.new_figure(9.6, 4.6)
     axes = figure.add_subplot()
     noun = "probability of the token that came" if evaluation.kind == "token" else "squared overlap"
+    if any("NMSE" in row.metrics for row in evaluation.rows):
+        noun = "squared error (training mean: 1)"
     plotting.dress(axes, xlabel="elements seen, $j$", ylabel=f"mean {noun}")
     plotting.plot_lines(
         axes, np.arange(1, evaluation.n_steps + 1), _lines(evaluation, evaluation.teacher_forced)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qdyn.evaluation.results import RAW_SUFFIX, Comparison, Row, with_error
+from qdyn.evaluation.results import RAW_SUFFIX, Comparison, Row, decisive, with_error
 
 if TYPE_CHECKING:
     from qdyn.evaluation.evaluation import Evaluation
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def headline(evaluation: Evaluation) -> str:
     """What the figures say about the first trained model, or about the best predictor where none was trained.
 
-    Two predictors whose L_1 differ by no more than two standard errors, sequence by sequence, count as equal.
+    Two predictors whose losses (L_1, or NMSE) differ by no more than two standard errors, sequence by sequence,
+    count as equal.
     """
     trained = [row for row in evaluation.rows if row.standing == "trained"]
     untrained = [row for row in evaluation.rows if row.standing == "untrained"]
@@ -21,12 +22,13 @@ def headline(evaluation: Evaluation) -> str:
         if not untrained:
             return "No predictor but oracles was judged."
         best = _best(untrained)
-        reached = f"The best predictor, {best.label}, reaches L_1 = {best.metrics['L_1']}"
+        reached = f"The best predictor, {best.label}, reaches {decisive(best.metrics)} = {best.loss}"
         return f"No trained model was judged. {reached}."
     model = trained[0]
     seeds = f" ({model.n_seeds} seeds)" if model.n_seeds > 1 else ""
     sentences = [
-        f"{model.label}{seeds} reaches L_1 = {model.metrics['L_1']} on the {evaluation.split} split."
+        f"{model.label}{seeds} reaches {decisive(model.metrics)} = {model.loss} on the {evaluation.split} "
+        "split."
     ]
     against = {one.key: one for one in evaluation.comparisons}
     own = [row for row in untrained if row.phase_convention == model.phase_convention]
@@ -46,8 +48,8 @@ def headline(evaluation: Evaluation) -> str:
             "equal": "as good as the model",
         }
         sentences.append(
-            f"In {best.phase_convention} phases, {_bare(best)} reaches L_1 = {best.metrics['L_1']}, "
-            f"{relation[against[best.key].verdict]}."
+            f"In {best.phase_convention} phases, {_bare(best)} reaches "
+            f"{decisive(best.metrics)} = {best.loss}, {relation[against[best.key].verdict]}."
         )
     if model.mean_horizon is not None:
         sentences.append(_rolled_out(evaluation, model, own + other))
@@ -57,9 +59,7 @@ def headline(evaluation: Evaluation) -> str:
 def _verdict(rival: Row, against: dict[str, Comparison], *, where: str) -> str:
     comparison = against[rival.key]
     gap = with_error(abs(comparison.difference), comparison.standard_error)
-    name = (
-        f"The best predictor without gradient training{where}, {rival.label}, reaches {rival.metrics['L_1']}"
-    )
+    name = f"The best predictor without gradient training{where}, {rival.label}, reaches {rival.loss}"
     if comparison.verdict == "worse":
         return f"{name} and beats it by {gap}."
     if comparison.verdict == "better":
@@ -87,7 +87,7 @@ def _rolled_out(evaluation: Evaluation, model: Row, rivals: list[Row]) -> str:
 
 
 def _best(rows: list[Row]) -> Row:
-    return min(rows, key=lambda row: row.metrics["L_1"].mean)
+    return min(rows, key=lambda row: row.loss.mean)
 
 
 def _bare(row: Row) -> str:

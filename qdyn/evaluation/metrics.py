@@ -1,6 +1,6 @@
-"""Figures of merit: step probabilities, cross-entropies and the horizon of a roll-out.
+"""Figures of merit: step probabilities, cross-entropies, squared errors and the horizon of a roll-out.
 
-Every figure here depends on a forecast through |<y|forecast>| alone, so none depends on a global phase.
+What is said of quantum states depends on a forecast through |<y|forecast>| alone, and on no global phase.
 """
 
 from __future__ import annotations
@@ -43,6 +43,29 @@ def step_fidelity(forecasts: Tensor, targets: Tensor) -> Float[Tensor, "*steps"]
     return torch.where(size > 0, overlap / torch.where(size > 0, size, 1.0).square(), 0.0).clamp(max=1.0)
 
 
+def squared_error(
+    forecasts: Float[Tensor, "*steps d"], targets: Float[Tensor, "*steps d"]
+) -> Float[Tensor, "*steps"]:
+    r"""The squared error of each forecast of a real vector, $e_j = \frac1d \lVert \hat y_j - y_j \rVert^2$.
+
+    A table gives the normalised mean squared error, NMSE: the mean of e_j over that of the forecast which is
+    always the mean of the training split. It is 1 for a predictor no better than that, and 0 for a perfect
+    one.
+
+    Args:
+        forecasts: (..., d).
+        targets: (..., d).
+
+    Returns:
+        (...), float64.
+
+    Example:
+        >>> squared_error(torch.tensor([1.0, 1.0]), torch.tensor([0.0, 2.0]))
+        tensor(1., dtype=torch.float64)
+    """
+    return (forecasts.double() - targets.double()).square().mean(dim=-1)
+
+
 def token_probability(
     distributions: Float[Tensor, "*steps vocabulary"], targets: Int[Tensor, "*steps"]
 ) -> Float[Tensor, "*steps"]:
@@ -68,7 +91,7 @@ def cross_entropy(
         >>> cross_entropy(torch.tensor([1.0, 0.25]))
         tensor(0.6931, dtype=torch.float64)
     """
-    return _mean_over_steps(-probability.double().clamp_min(SMALLEST_PROBABILITY).log(), mask)
+    return mean_over_steps(-probability.double().clamp_min(SMALLEST_PROBABILITY).log(), mask)
 
 
 def renyi_half_cross_entropy(
@@ -86,14 +109,14 @@ def renyi_half_cross_entropy(
     Source: arXiv:2602.06699 v2.
     """
     amplitude = probability.double().clamp_min(SMALLEST_PROBABILITY).sqrt()
-    return -2 * _mean_over_steps(amplitude, mask).log()
+    return -2 * mean_over_steps(amplitude, mask).log()
 
 
 def mean_probability(
     probability: Float[Tensor, "*batch steps"], mask: Bool[Tensor, "*batch steps"] | None = None
 ) -> Float[Tensor, "*batch"]:
     """The mean of p_j over the steps that exist: for vectors the mean fidelity."""
-    return _mean_over_steps(probability.double(), mask)
+    return mean_over_steps(probability.double(), mask)
 
 
 @dataclass(frozen=True)
@@ -143,7 +166,8 @@ def perplexity(loss: float) -> float:
     return math.exp(loss)
 
 
-def _mean_over_steps(values: Tensor, mask: Tensor | None) -> Tensor:
+def mean_over_steps(values: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean of (..., T) over the steps that exist, (...)."""
     if mask is None:
         return values.mean(dim=-1)
     count = mask.sum(dim=-1)

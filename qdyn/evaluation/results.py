@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -64,7 +64,7 @@ class Row:
         phase_convention: Of the states it was fitted to and saw; None where the data are not quantum states.
         n_seeds: Predictors averaged over.
         metrics: Name -> estimate: L_1, L_half and either fidelity (vectors) or accuracy (tokens); L_B,
-            L_1_excess and perplexity where they exist.
+            L_1_excess and perplexity where they exist. For real vectors that are no unit vectors NMSE, MSE.
         horizons: One for each seed; empty where nothing was rolled out.
         parameters: Real numbers learnt.
     """
@@ -77,6 +77,11 @@ class Row:
     metrics: Mapping[str, Estimate]
     horizons: tuple[Horizon, ...] = ()
     parameters: int | None = None
+
+    @property
+    def loss(self) -> Estimate:
+        """The figure that rows are ordered and compared by."""
+        return self.metrics[decisive(self.metrics)]
 
     @property
     def mean_horizon(self) -> tuple[float, bool] | None:
@@ -133,7 +138,7 @@ class Comparison:
 
     Attributes:
         key: The other's row.
-        difference: Mean over sequences of the trained model's L_1 (seeds averaged) minus the other's.
+        difference: Mean over sequences of the trained model's L_1 or NMSE (seeds averaged) minus the other's.
         standard_error: Of that mean; the same sequences enter both, so that most of the spread cancels.
     """
 
@@ -192,6 +197,15 @@ class Provenance:
     configuration: str = ""
     seeds: tuple[int, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+
+
+def decisive(metrics: Collection[str]) -> str:
+    """The name of the figure that rows are ordered and compared by.
+
+    >>> decisive(["L_1", "fidelity"]), decisive(["NMSE", "MSE"])
+    ('L_1', 'NMSE')
+    """
+    return "NMSE" if "NMSE" in metrics else "L_1"
 
 
 def with_error(mean: float, error: float | None) -> str:

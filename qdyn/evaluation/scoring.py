@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,19 +13,23 @@ from torch import Tensor
 
 from qdyn.data.array_checks import check_batch
 from qdyn.data.sequences import Batch, SequenceDataset
+from qdyn.errors import DatasetError
 from qdyn.evaluation.contestants import Contestant
 from qdyn.evaluation.metrics import (
     cross_entropy,
     horizon,
+    mean_over_steps,
     mean_probability,
     perplexity,
     renyi_half_cross_entropy,
+    squared_error,
     step_fidelity,
     token_probability,
 )
-from qdyn.evaluation.results import Comparison, Estimate, Row
+from qdyn.evaluation.results import Comparison, Estimate, Row, decisive
 from qdyn.models.base import Predictor
 from qdyn.models.baselines import ExactEvolution
+from qdyn.models.baselines.mean import TrainingMean
 from qdyn.models.qsa import QSAPredictor
 
 # Sequences that are forecast at a time: bounds the memory, and is large enough to keep the processor busy.
@@ -37,15 +42,15 @@ class Scores:
 
     Attributes:
         contestant: Who.
-        probability: (seeds, sequences, T) p_j, the fidelity of each teacher-forced step or the probability of
-            the token that came.
+        merit: (seeds, sequences, T) of each teacher-forced step: the fidelity p_j, the probability p_j of the
+            token that came, or the squared error in units of the training mean's.
         mask: (sequences, T) True where the step exists.
         losses: Name -> (seeds, sequences); beside losses the fidelity or accuracy, and mu of a circuit.
         rollout: (seeds, sequences, steps) fidelity of each rolled-out step, or None.
     """
 
     contestant: Contestant
-    probability: NDArray[np.float64]
+    merit: NDArray[np.float64]
     mask: NDArray[np.bool_]
     losses: dict[str, NDArray[np.float64]]
     rollout: NDArray[np.float64] | None
@@ -80,8 +85,9 @@ class Scores:
         )
 
     def compare(self, other: Scores) -> Comparison:
-        """The L_1 of this contestant against another's on the same sequences."""
-        difference = self.losses["L_1"].mean(axis=0) - other.losses["L_1"].mean(axis=0)
+        """The decisive loss of this contestant against another's on the same sequences."""
+        name = decisive(self.losses)
+        difference = self.losses[name].mean(axis=0) - other.losses[name].mean(axis=0)
         error = (
             float(difference.std(ddof=1)) / len(difference) ** 0.5 if len(difference) > 1 else float("inf")
         )
@@ -89,7 +95,12 @@ class Scores:
 
 
 def score(
-    contestant: Contestant, split: SequenceDataset, *, context: int | None = None, rollout_steps: int = 0
+    contestant: Contestant,
+    split: SequenceDataset,
+    *,
+    context: int | None = None,
+    rollout_steps: int = 0,
+    error_unit: float = 1.0,
 ) -> Scores:
     """Judge a contestant on every sequence of a split.
 
@@ -98,22 +109,44 @@ def score(
         split: The sequences, in any phase convention: the contestant's own is applied.
         context: Elements seen before a roll-out; None makes none.
         rollout_steps: Elements rolled out; context + rollout_steps <= T + 1.
+        error_unit: Squared error that counts as 1 for real vectors that are no unit vectors: see
+            `error_of_the_mean`.
     """
+    judge = _score_batch if split.metadata.normalised else partial(_score_series, error_unit=error_unit)
     parts = [
-        _score_batch(contestant, batch, context=context, rollout_steps=rollout_steps)
+        judge(contestant, batch, context=context, rollout_steps=rollout_steps)
         for batch in batches_of(split, contestant.phase_convention)
     ]
     if len(parts) == 1:
         return parts[0]
     return Scores(
         contestant,
-        np.concatenate([part.probability for part in parts], axis=1),
+        np.concatenate([part.merit for part in parts], axis=1),
         np.concatenate([part.mask for part in parts]),
         {name: np.concatenate([part.losses[name] for part in parts], axis=1) for name in parts[0].losses},
         None
         if parts[0].rollout is None
         else np.concatenate([part.rollout for part in parts if part.rollout is not None], axis=1),
     )
+
+
+def error_of_the_mean(dataset: SequenceDataset, split: SequenceDataset) -> float:
+    """The mean squared error on ``split`` of the forecast that is always the mean of the training split.
+
+    Raises:
+        DatasetError: it is 0, so that nothing can be given in units of it.
+    """
+    mean = TrainingMean().fit(dataset)
+    errors = [
+        mean_over_steps(squared_error(mean.forecast(batch.inputs), batch.targets), batch.mask)
+        for batch in batches_of(split, None)
+    ]
+    unit = float(torch.cat(errors).mean())
+    if unit == 0:
+        raise DatasetError(
+            f"The sequences of the dataset {dataset.metadata.name} never change: nothing is to be forecast."
+        )
+    return unit
 
 
 def batches_of(split: SequenceDataset, convention: str | None) -> Iterator[Batch]:
@@ -166,6 +199,22 @@ def _score_batch(contestant: Contestant, batch: Batch, *, context: int | None, r
         {name: np.stack([losses[name].double().numpy() for losses in by_name]) for name in by_name[0]},
         rolled,
     )
+
+
+@torch.no_grad()
+def _score_series(
+    contestant: Contestant, batch: Batch, *, context: int | None, rollout_steps: int, error_unit: float
+) -> Scores:
+    """Real vectors whose length has a meaning: squared errors, and nothing rolled out."""
+    errors = torch.stack(
+        [
+            squared_error(told(one, batch).forecast(batch.inputs, batch.mask), batch.targets)
+            for one in contestant.predictors
+        ]
+    )
+    mean = mean_over_steps(errors, batch.mask).numpy()
+    losses = {"NMSE": mean / error_unit, "MSE": mean}
+    return Scores(contestant, errors.numpy() / error_unit, batch.mask.numpy(), losses, None)
 
 
 def _own_losses(predictor: Predictor, batch: Batch) -> dict[str, Tensor]:

@@ -35,6 +35,10 @@ _COLUMNS = (
     Column("L_half", "L_1/2", "L<sub>1/2</sub>", "Rényi-1/2 cross-entropy −2 log mean √p"),
     Column("L_B", "L_B", "L<sub>B</sub>", "the training objective of quantum self-attention"),
     Column("L_1_excess", "L_1 exc.", "L<sub>1</sub> excess", "L_1 above the floor set by the embedding"),
+    Column(
+        "NMSE", "NMSE", "NMSE", "squared error in units of that of the training split's mean, teacher-forced"
+    ),
+    Column("MSE", "MSE", "MSE", "mean squared error of a component, teacher-forced"),
     Column("perplexity", "perplexity", "Perplexity", "exp(L_1)"),
     Column("fidelity", "fidelity", "Fidelity", "mean of p, teacher-forced", higher_is_better=True),
     Column("accuracy", "accuracy", "Accuracy", "how often the likeliest token came", higher_is_better=True),

@@ -28,8 +28,11 @@ class Predictor(ABC):
     ============= ============================== =============================================
     quantum_state complex (..., T, d) unit       complex (..., T, d) unit vectors
     real          real (..., T, d) unit          real (..., T, d) unit vectors
+    real, any     real (..., T, d)               real (..., T, d)
     token         int64 (..., T)                 probabilities (..., T, D) over the vocabulary
     ============= ============================== =============================================
+
+    Real vectors are unit vectors unless ``metadata.normalised`` says that they are not.
 
     Attributes:
         name: Short identifier, such as "persistence".
@@ -72,12 +75,14 @@ class Predictor(ABC):
     def element(self, forecast: Tensor) -> Tensor:
         """The element that a forecast (..., d) stands for, as the predictor would meet it in its data.
 
-        A state is normalised and obeys the phase convention of the data, a real vector is normalised, and a
-        distribution over tokens gives its most probable token.
+        A state is normalised and obeys the phase convention of the data, a real vector is normalised where
+        those of the data are, and a distribution over tokens gives its most probable token.
         """
         kind = self.metadata.kind if self.metadata else None
         if kind == "token":
             return forecast.argmax(dim=-1)
+        if self.metadata and not self.metadata.normalised:
+            return forecast
         length = torch.linalg.vector_norm(forecast, dim=-1, keepdim=True)
         unit = forecast / length.clamp_min(torch.finfo(length.dtype).tiny)
         convention = self.metadata.phase_convention if self.metadata else None

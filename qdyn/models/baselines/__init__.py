@@ -7,6 +7,7 @@ from qdyn.models.baselines.common import Baseline
 from qdyn.models.baselines.hamiltonian import ExactEvolution, MeanHamiltonian
 from qdyn.models.baselines.in_context import InContextDMD
 from qdyn.models.baselines.least_squares import LeastSquares, Procrustes
+from qdyn.models.baselines.mean import TrainingMean
 from qdyn.models.baselines.persistence import Persistence
 from qdyn.models.baselines.tokens import Bigram, Unigram
 
@@ -20,5 +21,6 @@ __all__ = [
     "MeanHamiltonian",
     "Persistence",
     "Procrustes",
+    "TrainingMean",
     "Unigram",
 ]

@@ -26,15 +26,23 @@ class Baseline(Predictor):
     A subclass says what it takes in `kinds`, learns in `_learn` and forecasts in `forecast`. Forecasts of
     vectors are unit vectors in the precision of the inputs; their global phase is whatever comes out, because
     no figure of merit depends on it. What is fed back in a roll-out obeys the phase convention of the data.
+    Real vectors whose length has a meaning are forecast with their length.
 
     Attributes:
         kinds: Kinds of data it can forecast.
+        any_length: Whether it can forecast real vectors that are no unit vectors.
         training: "none" (nothing is learnt), "closed form" (fitted to the training split without iterating)
             or "oracle" (it is told what no predictor knows).
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"quantum_state", "real"})
+    any_length: bool = False
     training: ClassVar[Training] = "none"
+
+    @property
+    def has_unit_vectors(self) -> bool:
+        """Whether forecasts are unit vectors: unless it was fitted to data that are none."""
+        return self.metadata is None or self.metadata.normalised
 
     @property
     def n_parameters(self) -> int:
@@ -53,6 +61,11 @@ class Baseline(Predictor):
                 f"The baseline {self.name} forecasts {takes}, but the dataset {dataset.metadata.name} holds "
                 f"{_KIND_NAMES[dataset.metadata.kind]}."
             )
+        if not (self.any_length or dataset.metadata.normalised):
+            raise DatasetError(
+                f"The baseline {self.name} forecasts directions, but the real vectors of the dataset "
+                f"{dataset.metadata.name} are no unit vectors."
+            )
         part = training_part(dataset)
         if len(part) == 0:
             raise DatasetError(f"The dataset {dataset.metadata.name} has no sequences to fit {self.name} to.")
@@ -65,17 +78,23 @@ class Baseline(Predictor):
 
 
 class LinearMap(Baseline):
-    """Forecasts by one fixed matrix: the element after x is M x, normalised."""
+    """Forecasts by one fixed matrix: the element after x is M x + b, normalised where the data are.
+
+    The offset b is zero for unit vectors.
+    """
 
     training: ClassVar[Training] = "closed form"
     matrix: Tensor | None = None
+    offset: Tensor | None = None
 
     @abstractmethod
     def _learn(self, dataset: SequenceDataset) -> None:
-        """Set ``matrix``, (d, d) in double precision."""
+        """Set ``matrix``, (d, d) in double precision, and ``offset`` (d,) where there is one."""
 
     def forecast(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """M x_j / ||M x_j|| for every element x_j of ``inputs`` (..., T, d); ``mask`` has no effect.
+        """M x_j / ||M x_j||, or M x_j + b, for every element x_j of ``inputs`` (..., T, d).
+
+        ``mask`` has no effect.
 
         Raises:
             ArgumentError: it has not been fitted, or ``inputs`` have another dimension.
@@ -83,6 +102,8 @@ class LinearMap(Baseline):
         matrix = fitted(self.matrix, self)
         check_dimension(inputs, matrix.shape[-1])
         wide = inputs.to(matrix.dtype)
+        if not self.has_unit_vectors:
+            return (wide @ matrix.T + (0.0 if self.offset is None else self.offset)).to(inputs.dtype)
         return unit(wide @ matrix.T, otherwise=wide).to(inputs.dtype)
 
 
@@ -138,3 +159,14 @@ def transition_moments(dataset: SequenceDataset) -> tuple[Tensor, Tensor]:
         cross += y.T @ x.conj()
         gram += x.T @ x.conj()
     return cross, gram
+
+
+def transition_means(dataset: SequenceDataset) -> tuple[Tensor, Tensor, int]:
+    """The means of real x_j and x_{j+1} over all transitions, (d,) in double precision, and their number."""
+    before = after = torch.zeros(dataset.metadata.dimension, dtype=torch.float64)
+    count = 0
+    for batch in batches(dataset):
+        before = before + batch.inputs[batch.mask].double().sum(dim=0)
+        after = after + batch.targets[batch.mask].double().sum(dim=0)
+        count += int(batch.mask.sum())
+    return before / count, after / count, count

@@ -29,7 +29,8 @@ class InContextDMD(Baseline):
     moved on, as in the first step, the forecast is persistence.
 
     First_real phases break the linearity, and with it this predictor. It is known as dynamic mode
-    decomposition in the Krylov form.
+    decomposition in the Krylov form. Real vectors that are no unit vectors get a constant 1 as one component
+    more, so that the dynamics may be affine.
 
     Args:
         residual: "none" learns nothing from the training split; "procrustes" needs `fit`.
@@ -54,6 +55,7 @@ class InContextDMD(Baseline):
         self.residual = residual
         self.cutoff = check_positive("cutoff", cutoff)
         self.average = Procrustes() if residual == "procrustes" else None
+        self.any_length = self.average is None
         suffix = "" if self.average is None else "_procrustes"
         self.name = f"in_context{suffix}"
         self.label = "In-context least squares" + (" + one unitary" if self.average else "")
@@ -75,7 +77,8 @@ class InContextDMD(Baseline):
         """
         states, seen = self._prepare(inputs, mask)
         forecasts = [
-            self._forecast_from(states[:, : j + 1], seen[:, : j + 1]) for j in range(states.shape[1])
+            self._forecast_from(states[:, : j + 1], seen[:, : j + 1])[..., : inputs.shape[-1]]
+            for j in range(states.shape[1])
         ]
         return torch.stack(forecasts, dim=1).reshape(inputs.shape).to(inputs.dtype)
 
@@ -83,7 +86,7 @@ class InContextDMD(Baseline):
         """The last entry of `forecast`, without the work for those before it."""
         states, seen = self._prepare(context, None)
         return (
-            self._forecast_from(states, seen)
+            self._forecast_from(states, seen)[..., : context.shape[-1]]
             .reshape(context.shape[:-2] + context.shape[-1:])
             .to(context.dtype)
         )
@@ -93,6 +96,8 @@ class InContextDMD(Baseline):
         check_dimension(inputs, self.metadata.dimension if self.metadata else inputs.shape[-1])
         wide = torch.complex128 if inputs.is_complex() else torch.float64
         states = inputs.reshape(-1, *inputs.shape[-2:]).to(wide)
+        if not self.has_unit_vectors:
+            states = torch.cat([states, torch.ones_like(states[..., :1])], dim=-1)
         seen = (
             torch.ones(states.shape[:2], dtype=torch.bool) if mask is None else mask.reshape(states.shape[:2])
         )
@@ -112,4 +117,7 @@ class InContextDMD(Baseline):
             explained = moved = torch.zeros_like(present)
         if self.average:
             moved = moved + (present - explained) @ fitted(self.average.matrix, self).T
+        if not self.has_unit_vectors:
+            vanishes = torch.linalg.vector_norm(moved, dim=-1, keepdim=True) < 1e-12
+            return torch.where(vanishes, present, moved)
         return unit(moved, otherwise=present)

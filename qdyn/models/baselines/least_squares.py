@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from qdyn.data.sequences import SequenceDataset
-from qdyn.models.baselines.common import LinearMap, transition_moments
+from qdyn.models.baselines.common import LinearMap, transition_means, transition_moments
 
 
 class LeastSquares(LinearMap):
@@ -18,6 +19,8 @@ class LeastSquares(LinearMap):
     the phase convention of the data: phases fixed state by state are no linear function of the state, so the
     same trajectories give a worse fit in first_real phases than in raw ones.
 
+    For real vectors that are no unit vectors the map is affine, M x + b, fitted alike.
+
     Args:
         cutoff: Directions whose weight in G is below ``cutoff`` times the largest are left out of the fit.
 
@@ -26,18 +29,31 @@ class LeastSquares(LinearMap):
 
     name = "least_squares"
     label = "One least-squares matrix"
+    any_length = True
 
     def __init__(self, *, cutoff: float = 1e-10) -> None:
         self.cutoff = cutoff
 
     @property
     def n_parameters(self) -> int:
-        """d^2 entries, twice that for complex ones."""
-        return 0 if self.matrix is None else self.matrix.numel() * (2 if self.matrix.is_complex() else 1)
+        """d^2 entries, twice that for complex ones; d more for an offset."""
+        if self.matrix is None:
+            return 0
+        entries = self.matrix.numel() * (2 if self.matrix.is_complex() else 1)
+        return entries + (0 if self.offset is None else self.offset.numel())
 
     def _learn(self, dataset: SequenceDataset) -> None:
         cross, gram = transition_moments(dataset)
-        self.matrix = cross @ torch.linalg.pinv(gram, rtol=self.cutoff, hermitian=True)
+        if self.has_unit_vectors:
+            self.matrix, self.offset = self._fit(cross, gram), None
+            return
+        before, after, count = transition_means(dataset)
+        cross, gram = cross - count * after.outer(before), gram - count * before.outer(before)
+        self.matrix = self._fit(cross, gram)
+        self.offset = after - self.matrix @ before
+
+    def _fit(self, cross: Tensor, gram: Tensor) -> Tensor:
+        return cross @ torch.linalg.pinv(gram, rtol=self.cutoff, hermitian=True)
 
 
 class Procrustes(LinearMap):

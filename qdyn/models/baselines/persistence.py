@@ -31,6 +31,7 @@ class Persistence(Baseline):
     name = "persistence"
     label = "Persistence"
     kinds: ClassVar[frozenset[str]] = frozenset({"quantum_state", "real", "token"})
+    any_length = True
 
     def __init__(self) -> None:
         self.repetition: float | None = None
