@@ -109,7 +109,10 @@ class ModelConfig(ModelSection):
             )
 
 
-_SECTIONS: dict[str, str | type[ModelSection]] = {"qsa": ModelConfig}
+_SECTIONS: dict[str, str | type[ModelSection]] = {
+    "qsa": ModelConfig,
+    "measured_qsa": "qdyn.models.measured_qsa:MeasuredQSAConfig",
+}
 
 
 def section_class(kind: str) -> type[ModelSection]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -36,28 +38,41 @@ def loss_circuits(model: QSAPredictor, inputs: Tensor, targets: Tensor) -> tuple
         >>> bool(abs(qdyn.run_circuit(mu).value - closed) < 1e-6)
         True
     """
+    with torch.no_grad():
+        mu, zeta = (
+            replace(program, values={name: value.detach() for name, value in program.values.items()})
+            for program in differentiable_loss_circuits(model, inputs, targets)
+        )
+    return mu, zeta
+
+
+def differentiable_loss_circuits(
+    model: QSAPredictor, inputs: Tensor, targets: Tensor
+) -> tuple[Program, Program]:
+    """As `loss_circuits`, with values that carry the gradient back to the model's parameters."""
     config = model.config
-    if config.unitaries == "free":
+    if config.unitaries in ("free", "matrix"):
         raise ArgumentError(
             "Argument `model` must have circuits for W and V, but its unitaries are 'free': a classical twin."
         )
-    with torch.no_grad():
-        frame = model.embedding.frame()
-        x, y = (
-            model.embedding.states(elements, frame).to(torch.complex128) for elements in (inputs, targets)
+    frame = model.embedding.frame()
+    x, y = (model.embedding.states(elements, frame).to(torch.complex128) for elements in (inputs, targets))
+    leverage = model.embedding.leverage(targets, frame)
+    angles = model.angles.double()
+    steps = x.shape[-2]
+    if model.phases is not None and steps > len(model.phases):
+        raise ArgumentError(
+            f"Argument `inputs` has {steps} steps, but there are trained phases for {len(model.phases)}."
         )
-        leverage = model.embedding.leverage(targets, frame)
-        angles = model.angles.detach().double()
-        steps = x.shape[-2]
-        return loss_programs(
-            x / torch.linalg.vector_norm(x, dim=-1, keepdim=True),
-            y / torch.linalg.vector_norm(y, dim=-1, keepdim=True),
-            angles[0],
-            angles[1],
-            kernel=config.kernel,
-            degree=config.degree,
-            beta=config.beta,
-            phases=None if model.phases is None else model.phases.detach()[:steps].double(),
-            leverage=None if leverage is None else leverage.double(),
-            ansatz=config.unitaries,
-        )
+    return loss_programs(
+        x / torch.linalg.vector_norm(x, dim=-1, keepdim=True),
+        y / torch.linalg.vector_norm(y, dim=-1, keepdim=True),
+        angles[0],
+        angles[1],
+        kernel=config.kernel,
+        degree=config.degree,
+        beta=config.beta,
+        phases=None if model.phases is None else model.phases[:steps].double(),
+        leverage=None if leverage is None else leverage.double(),
+        ansatz=config.unitaries,
+    )

@@ -9,6 +9,7 @@ from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ConfigError, nearest
 from qdyn.models.base import Predictor
 from qdyn.models.config import ModelConfig, ModelSection, register_section, section_class
+from qdyn.models.measured_qsa import MeasuredQSAConfig, MeasuredQSAPredictor
 from qdyn.models.qsa import QSAPredictor
 
 Section = TypeVar("Section", bound=ModelSection)
@@ -63,4 +64,9 @@ def build_model(config: ModelSection, metadata: SequenceMetadata, *, seed: int) 
 
 register_model(
     "qsa", lambda config, metadata, seed: QSAPredictor(config, metadata, seed=seed), config=ModelConfig
+)
+register_model(
+    "measured_qsa",
+    lambda config, metadata, seed: MeasuredQSAPredictor(config, metadata, seed=seed),
+    config=MeasuredQSAConfig,
 )

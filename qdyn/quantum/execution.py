@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +20,10 @@ from qdyn.quantum.gradients import RULES, with_gradient
 from qdyn.quantum.noise import GateNoise
 from qdyn.quantum.program import AllZero, PauliObservable, Program
 from qdyn.quantum.readings import Reading, estimate, readings_of
-from qdyn.quantum.statevector import run_statevector
 
 BACKENDS = ("torch", "cudaq")
+Estimate = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+_MOST_AMPLITUDES = 2**23
 
 
 @dataclass(frozen=True)
@@ -105,24 +108,17 @@ def run_circuit(
     if shots is None and backend == "torch" and gradient is None:
         value: Tensor = program.expectation(dtype=dtype, device=device)
         return CircuitResult(value, None, program.n_qubits, None, backend, None)
-    batch = program.batch_shape
-    if backend == "torch":
-        states = program.states(dtype=dtype, device=device).detach().reshape(-1, 2**program.n_qubits)
-        found, lower, upper = runner.measure_states(states, observable)
-    else:
-        found, lower, upper = runner.measure(program.circuits(), observable)
-    value, *ends = (torch.from_numpy(number).reshape(batch) for number in (found, lower, upper))
+    found = runner.measure(program)
+    value, *ends = (torch.from_numpy(number).reshape(program.batch_shape) for number in found)
     if gradient is not None:
-        value = with_gradient(
-            value, program, lambda circuits: runner.measure(circuits, observable)[0], rule=gradient, seed=seed
-        )
+        value = with_gradient(value, program, lambda one: runner.measure(one)[0], rule=gradient, seed=seed)
     label = (target or DEFAULT_TARGET) if backend == "cudaq" else None
     interval = None if shots is None else (ends[0], ends[1])
     return CircuitResult(value, interval, program.n_qubits, shots, backend, label)
 
 
 class Runner:
-    """A backend with its options: measures one observable in many bound circuits.
+    """A backend with its options: measures the observable of one program after another.
 
     With a seed, measurement number m of a runner has shots that depend on (seed, m) only.
     """
@@ -142,13 +138,13 @@ class Runner:
         self.executor = CudaqExecutor(target, noise=noise) if backend == "cudaq" else None
         self._measurements = 0
 
-    def measure(
-        self, circuits: list[Circuit], observable: AllZero | PauliObservable
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Value and interval in each circuit; the interval is the value itself for an exact run."""
+    def measure(self, program: Program) -> Estimate:
+        """Value and ends of the interval for each batch member; an exact value is its own interval."""
+        observable = program.observable
+        assert observable is not None
         if self.executor is None:
-            states = [run_statevector(circuit, dtype=self.dtype, device=self.device) for circuit in circuits]
-            return self.measure_states(torch.stack(states), observable)
+            return self._measure_states(program.flat(), observable)
+        circuits = program.circuits()
         if self.shots is None:
             value = self.executor.expectations(circuits, observable)
             return value, value, value
@@ -156,16 +152,21 @@ class Runner:
         hits = self._sampled(circuits, readings, int(self._next_seed().generate_state(1)[0]) >> 1)
         return estimate(readings, hits, self.shots)
 
-    def measure_states(
-        self, states: Tensor, observable: AllZero | PauliObservable
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """As `measure`, in state vectors (members, 2**n); shots are binomial draws."""
-        if self.shots is None:
-            value = observable.expectation(states).double().cpu().numpy()
-            return value, value, value
+    def _measure_states(self, program: Program, observable: AllZero | PauliObservable) -> Estimate:
+        """Exactly, or as binomial draws from the exact probabilities; so many members at once as fit."""
         readings = readings_of(observable)
+        probabilities, values = [], []
+        for part in _parts(program, max(1, _MOST_AMPLITUDES >> program.n_qubits)):
+            states = part.states(dtype=self.dtype, device=self.device).reshape(-1, 2**program.n_qubits)
+            if self.shots is None:
+                values.append(observable.expectation(states).double().cpu().numpy())
+            else:
+                probabilities.append(np.array([reading.probability(states) for reading in readings]))
+        if self.shots is None:
+            value = np.concatenate(values)
+            return value, value, value
         draws = np.random.default_rng(self._next_seed())
-        hits = np.array([draws.binomial(self.shots, reading.probability(states)) for reading in readings])
+        hits = np.array([draws.binomial(self.shots, row) for row in np.concatenate(probabilities, axis=1)])
         return estimate(readings, hits, self.shots)
 
     def _next_seed(self) -> np.random.SeedSequence:
@@ -186,3 +187,11 @@ class Runner:
                 for reading in readings
             ]
         )
+
+
+def _parts(program: Program, most: int) -> Iterator[Program]:
+    """A flat program in parts of at most ``most`` members."""
+    count = math.prod(program.batch_shape)
+    for first in range(0, count, most):
+        values = {name: value[first : first + most] for name, value in program.values.items()}
+        yield Program(program.circuit, values, program.observable)

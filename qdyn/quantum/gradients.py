@@ -30,65 +30,71 @@ from qdyn.quantum.circuit import Circuit
 from qdyn.quantum.lowering import lower
 from qdyn.quantum.program import Program
 
-Evaluate = Callable[[list[Circuit]], NDArray[np.float64]]
-"""Measures each of several bound circuits."""
+Evaluate = Callable[[Program], NDArray[np.float64]]
+"""Measures the observable of a program for each of its batch members."""
 
 RULES = ("parameter_shift", "spsa")
+_ROTATIONS = "rotations"
 
 
 def parameter_shift(
-    circuit: Circuit, values: dict[str, NDArray[np.float64]], evaluate: Evaluate, slots: Sequence[str]
+    program: Program, slots: Sequence[str], evaluate: Evaluate
 ) -> dict[str, NDArray[np.float64]]:
     """The exact gradient of a measured value by the entries of some slots.
 
     Args:
-        circuit: with slots.
-        values: one array for every slot, without batch axes.
-        evaluate: measures bound circuits, all of them in one call.
+        program: a circuit, values without batch axes and an observable.
         slots: names of the slots to differentiate by.
+        evaluate: measures all shifted circuits, given as one program with one batch axis.
 
     Returns:
         For each of the slots an array of its shape.
 
     Example: the probability cos(t/2)^2, with the parameter used in two gates of half its angle.
+        >>> from qdyn.quantum.program import AllZero
         >>> circuit = Circuit(q=1)
         >>> (t,) = circuit.slot("t", 1)
         >>> _ = circuit.ry(0, t / 2).ry(0, t / 2)
-        >>> from qdyn.quantum.statevector import run_statevector
-        >>> def probability(circuits):
-        ...     return np.array([float(run_statevector(one)[0].abs() ** 2) for one in circuits])
-        >>> gradient = parameter_shift(circuit, {"t": np.array([0.3])}, probability, ["t"])
+        >>> program = Program(circuit, {"t": torch.tensor([0.3])}, AllZero((0,)))
+        >>> gradient = parameter_shift(program, ["t"], lambda shifted: shifted.expectation().numpy())
         >>> bool(np.isclose(gradient["t"][0], -np.sin(0.3) / 2))
         True
     """
-    others = {name: value for name, value in values.items() if name not in slots}
-    lowered = lower(circuit.bind(others))
-    wanted = {name: values[name] for name in slots}
-    bound = lowered.bind(wanted)
-    shifted: list[Circuit] = []
-    owners: list[tuple[tuple[str, int, float], ...]] = []
-    for place, gate in enumerate(lowered):
-        if not gate.angles or not gate.angles[0].terms:
-            continue
-        owners.append(gate.angles[0].terms)
-        for shift in (math.pi / 2, -math.pi / 2):
-            moved = bound.like(bound)
-            own = bound.gates[place]
-            moved.gates[place] = replace(own, angles=(own.angles[0] + shift,))
-            shifted.append(moved)
+    (values,) = program.members()
+    wanted = {name: values.pop(name) for name in slots}
+    lowered = lower(program.circuit.bind(values))
+    flat = {name: value.reshape(-1).tolist() for name, value in wanted.items()}
+    owners = [gate.angles[0] for gate in lowered if gate.angles and gate.angles[0].terms]
     gradient = {name: np.zeros(value.size) for name, value in wanted.items()}
-    measured = evaluate(shifted) if shifted else np.zeros(0)
-    for terms, slope in zip(owners, (measured[0::2] - measured[1::2]) / 2, strict=True):
-        for name, index, coefficient in terms:
-            gradient[name][index] += coefficient * slope
+    if owners:
+        here = np.array([angle.bind(flat).constant for angle in owners])
+        shifts = math.pi / 2 * np.eye(len(here))
+        shifted = Program(
+            _with_one_slot(lowered, len(here)),
+            {_ROTATIONS: torch.from_numpy(np.concatenate([here + shifts, here - shifts]))},
+            program.observable,
+        )
+        ahead, behind = np.split(evaluate(shifted), 2)
+        for angle, slope in zip(owners, (ahead - behind) / 2, strict=True):
+            for name, index, coefficient in angle.terms:
+                gradient[name][index] += coefficient * slope
     return {name: gradient[name].reshape(wanted[name].shape) for name in slots}
 
 
+def _with_one_slot(lowered: Circuit, count: int) -> Circuit:
+    """The circuit with every angle that depends on a slot made an entry of one slot, in order."""
+    circuit = Circuit(**{name: len(qubits) for name, qubits in lowered.registers.items()})
+    entries = iter(circuit.slot(_ROTATIONS, count))
+    for gate in lowered:
+        free = gate.angles and gate.angles[0].terms
+        circuit.gates.append(replace(gate, angles=(next(entries),)) if free else gate)
+    return circuit
+
+
 def spsa(
-    circuit: Circuit,
-    values: dict[str, NDArray[np.float64]],
-    evaluate: Evaluate,
+    program: Program,
     slots: Sequence[str],
+    evaluate: Evaluate,
     *,
     step: float = 0.05,
     repeats: int = 1,
@@ -97,31 +103,25 @@ def spsa(
     """A random estimate of the gradient from two circuits a repeat, right on average up to O(step^2).
 
     Args:
-        circuit: with slots.
-        values: one array for every slot, without batch axes.
-        evaluate: measures bound circuits.
+        program: a circuit, values without batch axes and an observable.
         slots: names of the slots to differentiate by; they move together.
+        evaluate: measures the moved circuits, given as one program with one batch axis.
         step: c, in radians.
         repeats: random directions that are averaged.
         seed: seed of the directions.
     """
     check_positive("step", step)
     check_integer("repeats", repeats, minimum=1)
+    (values,) = program.members()
     draws = np.random.default_rng(seed)
-    directions = [
-        {name: draws.choice((-1.0, 1.0), size=values[name].shape) for name in slots} for _ in range(repeats)
-    ]
-    moved = [
-        circuit.bind({**values, **{name: values[name] + sign * step * d[name] for name in slots}})
-        for d in directions
-        for sign in (1, -1)
-    ]
-    measured = evaluate(moved)
-    slopes = (measured[0::2] - measured[1::2]) / (2 * step)
-    return {
-        name: np.mean([slope * d[name] for slope, d in zip(slopes, directions, strict=True)], axis=0)
-        for name in slots
-    }
+    directions = {name: draws.choice((-1.0, 1.0), size=(repeats, *values[name].shape)) for name in slots}
+    moved = {name: torch.from_numpy(value) for name, value in values.items()}
+    for name, signs in directions.items():
+        both = [values[name] + sign * step * signs for sign in (1, -1)]
+        moved[name] = torch.from_numpy(np.concatenate(both))
+    ahead, behind = np.split(evaluate(Program(program.circuit, moved, program.observable)), 2)
+    slopes = (ahead - behind) / (2 * step)
+    return {name: np.tensordot(slopes, signs, axes=1) / repeats for name, signs in directions.items()}
 
 
 def with_gradient(
@@ -141,12 +141,14 @@ def with_gradient(
     def slopes() -> dict[str, NDArray[np.float64]]:
         rows = []
         for number, member in enumerate(program.members()):
+            alone = {name: torch.from_numpy(value) for name, value in member.items()}
+            one = Program(program.circuit, alone, program.observable)
             if rule == "parameter_shift":
-                rows.append(parameter_shift(program.circuit, member, evaluate, names))
+                rows.append(parameter_shift(one, names, evaluate))
             else:
                 # Directions differ between the members of a batch.
                 own = int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1)[0])
-                rows.append(spsa(program.circuit, member, evaluate, names, seed=own))
+                rows.append(spsa(one, names, evaluate, seed=own))
         return {name: np.stack([row[name] for row in rows]) for name in names}
 
     return _Measured.apply(value, slopes, names, *inputs)  # type: ignore[no-untyped-call]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -121,20 +122,23 @@ class Program:
             raise ArgumentError("Argument `program` must have an observable, but has none.")
         return self.observable.expectation(self.states(dtype=dtype, device=device))
 
-    def members(self) -> list[dict[str, NDArray[np.float64]]]:
-        """The slot values of each batch member in turn, without batch axes."""
+    def flat(self) -> Program:
+        """The same program without gradients, its batch axes made one: values (members, *slot shape)."""
         batch = self.batch_shape
-        columns = {
+        values = {
             name: torch.as_tensor(value)
             .detach()
-            .cpu()
-            .double()
             .expand(*batch, *self.circuit.slots[name])
             .reshape(-1, *self.circuit.slots[name])
-            .numpy()
             for name, value in self.values.items()
         }
-        return [{name: rows[k] for name, rows in columns.items()} for k in range(int(np.prod(batch)))]
+        return Program(self.circuit, values, self.observable)
+
+    def members(self) -> list[dict[str, NDArray[np.float64]]]:
+        """The slot values of each batch member in turn, without batch axes."""
+        columns = {name: value.cpu().double().numpy() for name, value in self.flat().values.items()}
+        count = math.prod(self.batch_shape)
+        return [{name: rows[k] for name, rows in columns.items()} for k in range(count)]
 
     def circuits(self) -> list[Circuit]:
         """The circuit with the values of each batch member in turn bound to its slots.

@@ -32,8 +32,9 @@ def test_parameter_shift_is_exact_for_repeated_controlled_and_selected_angles(dr
     circuit = random_circuit(n_qubits=3, **drawn)
     theta = np.random.default_rng(drawn["seed"]).normal(size=5)
     runner = Runner(backend="torch")
-    found = parameter_shift(circuit, {"theta": theta}, lambda c: runner.measure(c, OBSERVABLE)[0], ["theta"])
-    expected = autograd(Program(circuit, {"theta": torch.from_numpy(theta)}, OBSERVABLE))
+    program = Program(circuit, {"theta": torch.from_numpy(theta)}, OBSERVABLE)
+    found = parameter_shift(program, ["theta"], lambda shifted: runner.measure(shifted)[0])
+    expected = autograd(program)
     np.testing.assert_allclose(found["theta"], expected["theta"], atol=1e-11)
 
 
@@ -67,11 +68,7 @@ def test_parameter_shift_with_shots_scatters_around_the_gradient() -> None:
 
     def slopes(seed: int) -> np.ndarray:
         runner = Runner(backend="torch", shots=500, seed=seed)
-
-        def measure(circuits: list[Circuit]) -> np.ndarray:
-            return runner.measure(circuits, AllZero((0, 1)))[0]
-
-        return parameter_shift(program.circuit, {"theta": values.numpy()}, measure, ["theta"])["theta"]
+        return parameter_shift(program, ["theta"], lambda shifted: runner.measure(shifted)[0])["theta"]
 
     samples = [slopes(seed) for seed in range(40)]
     mean, error = np.mean(samples, 0), np.std(samples, 0) / np.sqrt(40)
@@ -86,10 +83,9 @@ def test_spsa_is_the_gradient_on_average() -> None:
     expected = autograd(program)["theta"]
     single = [
         spsa(
-            program.circuit,
-            {"theta": values.numpy()},
-            lambda c: runner.measure(c, OBSERVABLE)[0],
+            program,
             ["theta"],
+            lambda moved: runner.measure(moved)[0],
             step=0.02,
             repeats=20,
             seed=seed,
