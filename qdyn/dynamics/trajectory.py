@@ -51,7 +51,7 @@ class Trajectory:
         formula: its equation.
         quantities: label, unit and axes of each expectation value.
         parameter_axes: "bond" or "site" for each parameter.
-        details: numbers that the method reports, such as the error that it expects.
+        details: what the method reports, such as the error that it expects or the symmetries that it used.
 
     Example:
         >>> from qdyn import TransverseFieldIsing, evolve, haar_random_states
@@ -76,7 +76,7 @@ class Trajectory:
     formula: str = ""
     quantities: Mapping[str, Quantity] = field(default_factory=dict)
     parameter_axes: Mapping[str, str] = field(default_factory=dict)
-    details: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, float | str] = field(default_factory=dict)
 
     @property
     def final_state(self) -> Tensor:
