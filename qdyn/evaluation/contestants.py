@@ -17,6 +17,7 @@ from qdyn.models.baselines import (
     Bigram,
     Chance,
     ExactEvolution,
+    HamiltonianIdentification,
     InContextDMD,
     LeastSquares,
     MeanHamiltonian,
@@ -148,9 +149,12 @@ def _linear() -> list[Baseline]:
 def _hamiltonian_baselines(dataset: SequenceDataset, remarks: list[str]) -> list[Contestant]:
     wanted: list[Baseline] = [MeanHamiltonian()]
     if dataset.metadata.dimension <= _LARGEST_EXACT_DIMENSION:
-        wanted.append(ExactEvolution())
+        wanted += [HamiltonianIdentification(), ExactEvolution()]
     else:
-        remarks.append(f"Exact evolution is left out: the dimension exceeds {_LARGEST_EXACT_DIMENSION}.")
+        remarks.append(
+            "Identified couplings and exact evolution are left out: the dimension exceeds "
+            f"{_LARGEST_EXACT_DIMENSION}."
+        )
     contestants = []
     for one in wanted:
         try:

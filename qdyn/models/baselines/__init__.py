@@ -5,6 +5,7 @@ from __future__ import annotations
 from qdyn.models.baselines.chance import Chance
 from qdyn.models.baselines.common import Baseline
 from qdyn.models.baselines.hamiltonian import ExactEvolution, MeanHamiltonian
+from qdyn.models.baselines.identification import HamiltonianIdentification
 from qdyn.models.baselines.in_context import InContextDMD
 from qdyn.models.baselines.least_squares import LeastSquares, Procrustes
 from qdyn.models.baselines.mean import TrainingMean
@@ -16,6 +17,7 @@ __all__ = [
     "Bigram",
     "Chance",
     "ExactEvolution",
+    "HamiltonianIdentification",
     "InContextDMD",
     "LeastSquares",
     "MeanHamiltonian",
