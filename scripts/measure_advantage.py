@@ -43,8 +43,8 @@ extrapolates from $d \\le 32$ that this happens from $d \\approx 119$ on. Here k
 = 256$, on chains of $\\log_2 d$ spins (transverse-field Ising, $J, h \\sim U(0.2, 2)$ for each
 trajectory, 256 training and 64 test trajectories, time step 0.35): {updates} updates of Adam (2e-2,
 cosine), {transitions} transitions an update, W and V brick walls of {layers} layers that start near the
-identity (angles from U(0, 0.02); the CNOT rings of the default ansatz start far from it, and their
-gradients vanish with the number of qubits), {seeds} seeds. Figures are means over the test
+identity (angles from U(0, 0.02); the CNOT rings of the default ansatz start
+where F is that of random states: see gradients.md), {seeds} seeds. Figures are means over the test
 trajectories, ± the standard deviation over seeds. *Untrained* is W = 1 with the Procrustes unitary of
 the training split for V.
 
