@@ -114,7 +114,7 @@ def page(outcomes: list[Outcome], options: argparse.Namespace) -> str:
         "",
         "Made by `scripts/compare_optimisers.py`: the polynomial-kernel model of `models/qsa-tfim-4q` on",
         f"tfim-4q, {options.seeds} seeds, {options.updates} updates on a cosine. Each row may choose among",
-        "three learning rates by the validation split; test figures are means ± standard deviations over seeds.",
+        "three learning rates by the validation split; test: mean ± standard deviation over seeds.",
         "*Near*: updates (CPU seconds, all seeds) until the mean validation L_1 is within",
         f"{NEAR} of the best row's end.",
         "",
@@ -138,7 +138,7 @@ def page(outcomes: list[Outcome], options: argparse.Namespace) -> str:
         "",
         "*lbfgs* has one history a seed and no line search; *riemannian* moves free unitaries along",
         "geodesics; *natural* inverts the metric that a circuit inherits from the unitary group. The",
-        "diagonal of that metric is 1/4 for every rotation, so the diagonal natural gradient is gradient descent.",
+        "diagonal of that metric is 1/4 for every rotation: its natural gradient is gradient descent.",
     ]
     return "\n".join(lines) + "\n"
 
