@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -113,3 +113,11 @@ class Predictor(ABC):
             following = self.element(self.predict(seen)).unsqueeze(time)
             seen = torch.cat([seen, following.to(seen.dtype)], dim=time)
         return seen.narrow(time, context.shape[time], steps)
+
+
+@runtime_checkable
+class WarmStart(Protocol):
+    """A trainable model whose parameters start from the data."""
+
+    def warm_start(self, dataset: SequenceDataset) -> None:
+        """Set the parameters from the training split ``dataset``, before the first update."""

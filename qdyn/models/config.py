@@ -111,6 +111,7 @@ class ModelConfig(ModelSection):
 
 _SECTIONS: dict[str, str | type[ModelSection]] = {
     "qsa": ModelConfig,
+    "in_context": "qdyn.models.in_context_config:InContextConfig",
     "measured_qsa": "qdyn.models.measured_qsa:MeasuredQSAConfig",
 }
 

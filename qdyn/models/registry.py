@@ -9,6 +9,8 @@ from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ConfigError, nearest
 from qdyn.models.base import Predictor
 from qdyn.models.config import ModelConfig, ModelSection, register_section, section_class
+from qdyn.models.in_context import InContextPredictor
+from qdyn.models.in_context_config import InContextConfig
 from qdyn.models.measured_qsa import MeasuredQSAConfig, MeasuredQSAPredictor
 from qdyn.models.qsa import QSAPredictor
 
@@ -64,6 +66,11 @@ def build_model(config: ModelSection, metadata: SequenceMetadata, *, seed: int) 
 
 register_model(
     "qsa", lambda config, metadata, seed: QSAPredictor(config, metadata, seed=seed), config=ModelConfig
+)
+register_model(
+    "in_context",
+    lambda config, metadata, seed: InContextPredictor(config, metadata, seed=seed),
+    config=InContextConfig,
 )
 register_model(
     "measured_qsa",

@@ -16,6 +16,7 @@ from qdyn.config import to_mapping
 from qdyn.data.load import load_dataset
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ConfigError, DatasetError, RunError
+from qdyn.models.base import WarmStart
 from qdyn.models.qsa import QSAPredictor
 from qdyn.models.registry import build_model
 from qdyn.training.batches import BatchSource
@@ -208,6 +209,8 @@ class _Session:
         for seed in config.training.seeds:
             model = cast(nn.Module, build_model(config.model, data.metadata, seed=seed))
             set_precision(model, config.training.dtype)
+            if isinstance(model, WarmStart):
+                model.warm_start(self._train_split)
             models.append(model.to(device))
         self._ensemble = Ensemble(models)
         self._optimiser = make_optimiser(self._ensemble, config.training)

@@ -1,0 +1,214 @@
+r"""Attention that learns in context: its layers are steps of a regression on the transitions seen so far.
+
+For i < j the successor of x_i is known, so the value register may load it (an induction head). With V an
+average propagator and rho_j, C_j, B_j as in `qdyn.attention.transitions`,
+
+    r_0 = x_j,                  r_{l+1} = r_l - eta_l rho_j r_l          what no transition explains yet
+    z_0 = 0,                    z_{l+1} = z_l + eta_l C_j r_l            what the explained part becomes
+    q_0 = e^{i alpha} V r_L,    q_{m+1} = q_m - theta_m B_j q_m          where the rest can still go
+    forecast = z_L + q_M (||r_L|| / ||q_M||)^gamma.
+
+z_L + q_0 is gradient descent on the in-context least squares min_A sum_{i<j} ||x_{i+1} - A x_i||^2 from
+A = e^{i alpha} V, applied to x_j; alpha = arg sum_{i<j} <V x_i|x_{i+1}> is the phase of V that fits best. The
+third line goes beyond least squares: U is unitary, so it sends what is orthogonal to all keys to what is
+orthogonal to all values, and keeps its length.
+
+Step sizes are learnt (`Descent`), or those of conjugate gradients (`Conjugate`), which follow from overlaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Complex, Float
+from torch import Tensor
+
+from qdyn.attention.transitions import (
+    OperatorPast,
+    ScorePast,
+    TransitionPhases,
+    length,
+    transition_pairs,
+    unit_phase,
+)
+
+Attend = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Steps of given size.
+
+    Attributes:
+        sizes: eta_l in units of 1/||rho_j||_F, (..., L, T). In [0, 2] no step can lengthen r: the Frobenius
+            norm, the root of an unnormalised purity, is never below the spectral norm.
+        momentum: beta_l in [0, 1), (..., L, T): the part of the step before that is repeated; None is 0.
+        score_unitaries: W_l in the scores <x_i|W_l|r_l>, (..., L, d, d); None is 1. With it r may grow, by a
+            factor of 3 a layer at most.
+    """
+
+    sizes: Tensor
+    momentum: Tensor | None = None
+    score_unitaries: Tensor | None = None
+
+    def explain(self, attend: Attend, bound: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What is left of x (..., T, d), and what the explained part becomes."""
+        has_past = bound > _NO_PAST
+        inverse = torch.where(has_past, 1.0 / torch.where(has_past, bound, 1.0), 0.0)
+        sizes = (self.sizes * inverse.unsqueeze(-2)).unsqueeze(-1)
+        left, answer = x, torch.zeros_like(x)
+        left_before, answer_before = left, answer
+        for layer in range(sizes.shape[-3]):
+            asked = left
+            if self.score_unitaries is not None:
+                asked = asked @ self.score_unitaries[..., layer, :, :].mT
+            removed, gained = attend(asked)
+            size = sizes[..., layer, :, :]
+            left_next, answer_next = left - size * removed, answer + size * gained
+            if self.momentum is not None:
+                again = self.momentum[..., layer, :].unsqueeze(-1)
+                left_next = left_next + again * (left - left_before)
+                answer_next = answer_next + again * (answer - answer_before)
+            left_before, answer_before, left, answer = left, answer, left_next, answer_next
+        return left, answer
+
+
+@dataclass(frozen=True)
+class Conjugate:
+    """Conjugate gradients on (rho_j + ridge_j) w = x_j: the best that L layers of attention can do.
+
+    Sizes of steps are ratios of overlaps of each context, so that L layers solve a context of fewer than L
+    transitions. The ridge keeps noise from being fitted.
+
+    Attributes:
+        layers: L.
+        ridge: In units of ||rho_j||_F, (..., T), > 0.
+    """
+
+    layers: int
+    ridge: Tensor
+
+    def explain(self, attend: Attend, bound: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """What is left of x (..., T, d), and what the explained part becomes."""
+        ridge = (self.ridge * bound).unsqueeze(-1)
+        left, answer = x, torch.zeros_like(x)
+        gradient = direction = x
+        square = _square(gradient)
+        resolution = torch.finfo(square.dtype).eps * square.detach()
+        for _ in range(self.layers):
+            removed, gained = attend(direction)
+            steepness = (direction.conj() * removed).sum(dim=-1, keepdim=True).real
+            steepness = steepness + ridge * _square(direction)
+            # Without a past, or once everything is explained to rounding, there is no direction left to go.
+            goes_on = (square > resolution) & (steepness > _NO_PAST * square)
+            size = torch.where(goes_on, square / torch.where(goes_on, steepness, 1.0), 0.0)
+            left, answer = left - size * removed, answer + size * gained
+            gradient = gradient - size * (removed + ridge * direction)
+            square_before, square = square, _square(gradient)
+            ratio = torch.where(goes_on, square / torch.where(goes_on, square_before, 1.0), 0.0)
+            direction = gradient + ratio * direction
+        return left, answer
+
+
+def in_context_predictions(
+    x: Complex[Tensor, "*#batch time dim"],
+    value: Complex[Tensor, "*#batch dim dim"],
+    regression: Descent | Conjugate,
+    *,
+    completion: Descent | Conjugate | None = None,
+    restoration: Float[Tensor, "*#batch"] | None = None,
+    phases: TransitionPhases = "as_given",
+    symmetries: tuple[str, ...] = (),
+    kernel: Float[Tensor, "*#batch terms"] | None = None,
+    mask: Bool[Tensor, "*#batch time"] | None = None,
+) -> Complex[Tensor, "*batch time dim"]:
+    """The forecasts of all steps, not normalised; entry j depends on x_0 ... x_j alone.
+
+    Args:
+        x: States (..., T, d), unit vectors.
+        value: V, (..., d, d).
+        regression: How r and z are found.
+        completion: How q is found, with B_j in place of rho_j; None leaves it at e^{i alpha} V r_L.
+        restoration: gamma in [0, 1], (...): how far q gets back the length that completion took; None is 1.
+        phases: "as_given", or "transport" for states whose phases mean nothing; see `transition_pairs`.
+        symmetries: Symmetries of the dynamics, which multiply the transitions: see `symmetric_images`.
+        kernel: c_p >= 0 of sum 1, (..., degree + 1): a score s weighs s sum_p c_p abs(s)^(2p), not s, in the
+            regression. Only for `Descent`: conjugate gradients need what is linear.
+        mask: (..., T); a transition counts where both its ends exist.
+
+    Returns:
+        (..., T, d).
+
+    Source: ours. Gradient descent as attention: arXiv:2212.07677; induction heads: arXiv:2209.11895.
+
+    Example: a rotation in the plane is known once two steps of it were seen, though V is the identity.
+        >>> angles = torch.arange(7, dtype=torch.float64)[:, None] * torch.tensor([0.5, -0.5])
+        >>> circle = torch.polar(torch.full_like(angles, 0.5**0.5), angles)
+        >>> regression = Conjugate(4, torch.full((6,), 1e-9, dtype=torch.float64))
+        >>> forecast = in_context_predictions(circle[:6], torch.eye(2, dtype=torch.complex128), regression)
+        >>> bool((forecast[2:] - circle[3:]).abs().max() < 1e-7)
+        True
+    """
+    keys, values = transition_pairs(x, phases=phases, mask=mask)
+    if mask is not None:
+        x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+    past: OperatorPast | ScorePast
+    if kernel is None:
+        past = OperatorPast.of(keys, values, symmetries)
+    else:
+        past = ScorePast.of(keys, values, symmetries, kernel)
+    key_bound, value_bound = past.bounds()
+    left, answer = regression.explain(past.attend, key_bound, x)
+    rest = (left @ value.mT) * past.mean_phase(value).unsqueeze(-1)
+    if completion is not None:
+        rest, _ = completion.explain(past.attend_to_values, value_bound, rest)
+        ratio = length(left) / length(rest)
+        rest = rest * (ratio if restoration is None else ratio ** restoration[..., None, None])
+    return answer + rest
+
+
+def refined_states(
+    x: Complex[Tensor, "*batch time dim"],
+    forecasts: Complex[Tensor, "*batch time dim"],
+    trust: Float[Tensor, "*#batch time"],
+    *,
+    mask: Bool[Tensor, "*#batch time"] | None = None,
+) -> Complex[Tensor, "*batch time dim"]:
+    """States with what was forecast of them mixed in: a filter against noise, the input of a further block.
+
+        x'_j = normalise(x_j + kappa_j e^{i phi} z_{j-1} / ||z_{j-1}||),     phi = arg <z_{j-1}|x_j>
+
+    The phase makes the two add up whatever global phase either has; x'_j depends on x_0 ... x_j alone.
+
+    Args:
+        x: States (..., T, d).
+        forecasts: z, (..., T, d), entry j that of x_{j+1}.
+        trust: kappa_j >= 0, (..., T).
+        mask: (..., T); where the state before does not exist, nothing is mixed in.
+
+    Example: a forecast that agrees up to a phase changes nothing.
+        >>> x = torch.tensor([[1.0, 0.0], [0.6, 0.8]], dtype=torch.complex64)
+        >>> forecasts = torch.tensor([[0.6j, 0.8j], [1.0, 0.0]], dtype=torch.complex64)
+        >>> refined_states(x, forecasts, torch.ones(2)).real
+        tensor([[1.0000, 0.0000],
+                [0.6000, 0.8000]])
+    """
+    present = x[..., 1:, :]
+    expected = forecasts[..., :-1, :]
+    if mask is not None:
+        present = present.masked_fill(~mask[..., 1:].unsqueeze(-1), 0.0)
+        expected = expected.masked_fill(~mask[..., :-1].unsqueeze(-1), 0.0)
+    expected = expected / length(expected)
+    phase = unit_phase((expected.conj() * present).sum(dim=-1, keepdim=True))
+    mixed = present + trust[..., 1:].unsqueeze(-1) * phase * expected
+    return torch.cat([x[..., :1, :], mixed / length(mixed)], dim=-2)
+
+
+# Relative to a single transition, whose operator has norm 1.
+_NO_PAST = 1e-9
+
+
+def _square(vectors: Tensor) -> Tensor:
+    return (vectors.real.square() + vectors.imag.square()).sum(dim=-1, keepdim=True)
