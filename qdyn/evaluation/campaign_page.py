@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Page:
         same_settings: Whether the published figures were made with the same settings, so that they should
             agree.
         stalling: Families whose runs are known to end in one of two outcomes.
+        remarks: Family -> what the publication leaves open, to stand beside a difference.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Page:
     published: Published | None = None
     same_settings: bool = True
     stalling: frozenset[str] = frozenset()
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_campaign(page: Page, folder: Path) -> None:
@@ -142,7 +144,12 @@ def _agreement_lines(page: Page) -> list[str]:
                 two = entry.model in page.stalling and metric != "mu"
                 result = agreement(figure, theirs, two_outcomes=two)
                 where = f"{entry.trial.key} {split} {metric}"
-                found[result.verdict].append(_difference(where, figure, theirs.mean, result))
+                line = _difference(where, figure, theirs.mean, result)
+                if result.verdict == "open":
+                    notes = [] if theirs.std is not None else ["published without a spread"]
+                    notes += [page.remarks[entry.model]] if entry.model in page.remarks else []
+                    line += "".join(f"; {note}" for note in notes)
+                found[result.verdict].append(line)
     return [
         f"Of {count} published means, {len(found['seeds'])} lie within two standard errors of ours over "
         "seeds.",
@@ -208,3 +215,23 @@ def _estimate(figure: Figure) -> str:
     if figure.std is None:
         return with_error(figure.mean, figure.standard_error)
     return str(Estimate(figure.mean, figure.std, figure.standard_error))
+
+
+def matrix(found: Mapping[str, Mapping[str, Outcome]], metric: str) -> list[str]:
+    """One figure of the test split as a table: a row for each contestant, a column for each campaign.
+
+    Args:
+        found: Column heading -> key -> outcome.
+        metric: Which figure.
+    """
+    keys = list(dict.fromkeys(key for outcomes in found.values() for key in outcomes))
+    lines = ["| predictor | " + " | ".join(found) + " |", "|---|" + "---|" * len(found)]
+    for key in keys:
+        labels = [outcomes[key] for outcomes in found.values() if key in outcomes]
+        trained = labels[0].standing == "trained"
+        cells = [
+            _estimate(_metric(outcomes[key], metric)) if key in outcomes else "–"
+            for outcomes in found.values()
+        ]
+        lines.append(f"| {f'**{key}**' if trained else labels[0].label} | " + " | ".join(cells) + " |")
+    return lines
