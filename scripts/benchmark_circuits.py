@@ -1,13 +1,19 @@
-"""Circuits a second: our batched torch state vector beside PennyLane and CUDA-Q, measured in one run.
+"""Measure circuits a second, beside PennyLane and CUDA-Q.
 
-    python scripts/benchmark_circuits.py [--qubits 6 7 8 9] [--large 14 16 18] [--seconds 2] [--out FILE]
+Usage: python scripts/benchmark_circuits.py [--quick] [--qubits 6 7 8 9] [--large 14 16 18 20] [--rounds 5]
+       [--out FOLDER]
 
-Part one, a batch of 256 inputs (angle encoding) through two layers of the default ansatz, <Z> of the first
-qubit and its gradient by the weights: ours in single and double precision, PennyLane's default.qubit (torch
-backpropagation, broadcast over the batch) and lightning.qubit (adjoint differentiation, one circuit after
-another). Part two, one large circuit, forward: ours and CUDA-Q's qpp-cpu. One thread for all.
+Part one, a batch of 256 inputs (angle encoding) through two layers of the default ansatz: <Z> of the first
+qubit, and its gradient by the weights. PennyLane's default.qubit has the batch at once and backpropagates
+through torch; lightning.qubit runs one circuit after another with adjoint differentiation, so that 16 of them
+tell its rate. All gradients are compared first. Part two, one large circuit of the same kind, forward, beside
+CUDA-Q's qpp-cpu; both states are compared.
 
-Needs PennyLane with lightning, and CUDA-Q for part two (--large without numbers leaves it out).
+Time is the CPU time of the process, one thread for every contestant. Contestants take turns; figures are
+medians over rounds with the smallest and the largest, ratios are taken within a round. In part two a run of
+qpp-cpu that takes longer than 5 s is measured once.
+
+Needs PennyLane with lightning for part one and CUDA-Q for part two; a part without its numbers is left out.
 """
 
 from __future__ import annotations
@@ -19,6 +25,7 @@ import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -32,39 +39,113 @@ from qdyn.quantum.statevector import run_statevector
 
 LAYERS = 2
 BATCH = 256
+FEW = 16
+SHORTEST = 0.2
+Work = Callable[[], torch.Tensor]
 
 
-def rate(work: Callable[[], object], circuits: int, seconds: float) -> float:
-    """Circuits a second: the best of three stretches, after one call to warm up."""
-    work()
-    best = 0.0
-    for _ in range(3):
-        calls, began = 0, time.perf_counter()
-        while time.perf_counter() - began < seconds / 3:
-            work()
-            calls += 1
-        best = max(best, calls * circuits / (time.perf_counter() - began))
-    return best
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="6 and 14 qubits, 2 rounds, nothing written")
+    parser.add_argument("--qubits", type=int, nargs="*", default=[6, 7, 8, 9])
+    parser.add_argument("--large", type=int, nargs="*", default=[14, 16, 18, 20])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
+    options = parser.parse_args()
+    if options.quick:
+        options.qubits, options.large, options.rounds = [6], [14], 2
+    torch.set_num_threads(1)
+    results = {
+        "conditions": conditions(bool(options.qubits), bool(options.large)),
+        "batched": [batched(n_qubits, options.rounds) for n_qubits in options.qubits],
+        "single": [single(n_qubits, options.rounds) for n_qubits in options.large],
+    }
+    results["conditions"]["load average at the end"] = round(os.getloadavg()[0], 1)
+    text = table(results)
+    print(text)
+    if not options.quick:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "circuits.json").write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        (options.out / "circuits.md").write_text(text, encoding="utf-8")
 
 
-def program(n_qubits: int, x: torch.Tensor, weights: torch.Tensor) -> Program:
-    encoded = reuploading(x, weights)
-    return Program(encoded.circuit, encoded.values, PauliObservable(((1.0, "Z" + "I" * (n_qubits - 1)),)))
+def conditions(peers: bool, large: bool) -> dict[str, Any]:
+    from importlib.metadata import distributions
+
+    wanted = ["torch", *(["pennylane", "pennylane-lightning"] if peers else [])]
+    versions = {}
+    for found in distributions():
+        name = found.name.lower().replace("_", "-")
+        if name in wanted or (large and name.startswith("cuda-quantum")):
+            versions[name] = found.version
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
+    model = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+    return {
+        "processor": model,
+        "cores": os.cpu_count(),
+        "load average at the start": round(os.getloadavg()[0], 1),
+        "versions": dict(sorted(versions.items())),
+        "python": platform.python_version(),
+    }
 
 
-def ours(n_qubits: int, dtype: torch.dtype, backward: bool) -> Callable[[], torch.Tensor]:
+# -- part one --------------------------------------------------------------------------------------
+
+
+def batched(n_qubits: int, rounds: int) -> dict[str, Any]:
+    """Circuits a second, forward and gradient, of every contestant; and ours over each of PennyLane's."""
+    reference = ours(n_qubits, torch.complex128)()
+    for device in ("default.qubit", "lightning.qubit"):
+        theirs = pennylane(n_qubits, device, BATCH)()
+        torch.testing.assert_close(theirs.to(reference.dtype), reference, atol=1e-8, rtol=0)
+    single_precision = ours(n_qubits, torch.complex64)()
+    torch.testing.assert_close(single_precision, reference, atol=1e-5, rtol=0)
+    contestants = {
+        "qdyn complex64": (ours(n_qubits, torch.complex64), BATCH),
+        "qdyn complex128": (ours(n_qubits, torch.complex128), BATCH),
+        "default.qubit": (pennylane(n_qubits, "default.qubit", BATCH), BATCH),
+        "lightning.qubit": (pennylane(n_qubits, "lightning.qubit", FEW), FEW),
+    }
+    turns = [
+        {name: circuits / cost(work) for name, (work, circuits) in contestants.items()}
+        for _ in range(rounds + 1)
+    ][1:]
+    return {
+        "qubits": n_qubits,
+        "circuits a second": {name: spread([turn[name] for turn in turns]) for name in contestants},
+        "times faster": {
+            f"{mine} over {peer}": spread([turn[mine] / turn[peer] for turn in turns])
+            for mine in ("qdyn complex64", "qdyn complex128")
+            for peer in ("lightning.qubit", "default.qubit")
+        },
+    }
+
+
+def inputs(n_qubits: int) -> tuple[torch.Tensor, torch.Tensor]:
+    draws = np.random.default_rng(n_qubits)
+    x = torch.from_numpy(draws.uniform(-3, 3, size=(BATCH, n_qubits)))
+    return x, torch.from_numpy(draws.uniform(-3, 3, size=(LAYERS, n_qubits, 3)))
+
+
+def ours(n_qubits: int, dtype: torch.dtype) -> Work:
     x, weights = inputs(n_qubits)
-    built = program(n_qubits, x, weights)
-    weights.requires_grad_(backward)
+    weights.requires_grad_()
+    encoded = reuploading(x, weights)
+    first = PauliObservable(((1.0, "Z" + "I" * (n_qubits - 1)),))
+    program = Program(encoded.circuit, encoded.values, first)
 
     def work() -> torch.Tensor:
-        value = built.expectation(dtype=dtype).mean()
-        return torch.autograd.grad(value, weights)[0] if backward else value
+        return torch.autograd.grad(program.expectation(dtype=dtype).mean(), weights)[0]
 
     return work
 
 
-def pennylane(n_qubits: int, device: str, members: int) -> Callable[[], torch.Tensor]:
+def pennylane(n_qubits: int, device: str, members: int) -> Work:
     import pennylane as qml
 
     x, weights = inputs(n_qubits)
@@ -95,86 +176,100 @@ def pennylane(n_qubits: int, device: str, members: int) -> Callable[[], torch.Te
     return work
 
 
-def inputs(n_qubits: int) -> tuple[torch.Tensor, torch.Tensor]:
-    draws = np.random.default_rng(n_qubits)
-    x = torch.from_numpy(draws.uniform(-3, 3, size=(BATCH, n_qubits)))
-    return x, torch.from_numpy(draws.uniform(-3, 3, size=(LAYERS, n_qubits, 3)))
+# -- part two --------------------------------------------------------------------------------------
 
 
-def batched(qubits: list[int], seconds: float) -> list[dict[str, Any]]:
-    rows = []
-    for n_qubits in qubits:
-        reference = ours(n_qubits, torch.complex128, True)()
-        few = 16  # lightning runs one circuit after another, so its rate needs no full batch
-        for device in ("default.qubit", "lightning.qubit"):
-            theirs = pennylane(n_qubits, device, BATCH)()
-            torch.testing.assert_close(theirs.to(reference.dtype), reference, atol=1e-8, rtol=0)
-        row = {
-            "qubits": n_qubits,
-            "ours complex64": rate(ours(n_qubits, torch.complex64, True), BATCH, seconds),
-            "ours complex128": rate(ours(n_qubits, torch.complex128, True), BATCH, seconds),
-            "default.qubit": rate(pennylane(n_qubits, "default.qubit", BATCH), BATCH, seconds),
-            "lightning.qubit": rate(pennylane(n_qubits, "lightning.qubit", few), few, seconds),
-        }
-        row["times lightning"] = row["ours complex64"] / row["lightning.qubit"]
-        row["times lightning, double"] = row["ours complex128"] / row["lightning.qubit"]
-        print({name: round(value, 1) for name, value in row.items()}, flush=True)
-        rows.append(row)
-    return rows
-
-
-def large(qubits: list[int], seconds: float) -> list[dict[str, Any]]:
-    from qdyn.quantum.cudaq import import_cudaq, kernel_arguments
+def single(n_qubits: int, rounds: int) -> dict[str, Any]:
+    """Seconds for one circuit, forward, on torch in double precision and on qpp-cpu."""
+    from qdyn.quantum.cudaq import CudaqExecutor, import_cudaq, kernel_arguments
+    from qdyn.quantum.lowering import lower
 
     cudaq = import_cudaq()
     from qdyn.quantum.cudaq_kernel import run_gates
 
     cudaq.set_target("qpp-cpu")
-    rows = []
-    for n_qubits in qubits:
-        x, weights = inputs(n_qubits)
-        built = program(n_qubits, x[0], weights)
-        bound = built.circuit.bind({name: value.numpy() for name, value in built.values.items()})
-        arguments = kernel_arguments(bound)
-
-        def on_cudaq(arguments: Any = arguments) -> object:
-            return cudaq.get_state(run_gates, *arguments)
-
-        def on_torch(bound: Any = bound) -> object:
-            return run_statevector(bound)
-
-        row = {
-            "qubits": n_qubits,
-            "gates": len(bound),
-            "ours seconds": 1 / rate(on_torch, 1, seconds),
-            "qpp-cpu seconds": 1 / rate(on_cudaq, 1, seconds),
-        }
-        row["times faster"] = row["qpp-cpu seconds"] / row["ours seconds"]
-        print({name: round(value, 5) for name, value in row.items()}, flush=True)
-        rows.append(row)
-    return rows
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--qubits", type=int, nargs="*", default=[6, 7, 8, 9])
-    parser.add_argument("--large", type=int, nargs="*", default=[14, 16, 18])
-    parser.add_argument("--seconds", type=float, default=2.0, help="time spent on each number")
-    parser.add_argument("--out", type=Path, help="JSON file for the numbers")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    found = {
-        "machine": platform.processor() or platform.machine(),
-        "torch": torch.__version__,
-        "batch": BATCH,
-        "layers": LAYERS,
-        "batched": batched(options.qubits, options.seconds),
-        "large": large(options.large, options.seconds) if options.large else [],
+    x, weights = inputs(n_qubits)
+    (circuit,) = reuploading(x[0], weights).circuits()
+    arguments = kernel_arguments(circuit)
+    cudaq.get_state(run_gates, *kernel_arguments(reuploading(x[0, :2], weights[:, :2]).circuits()[0]))
+    largest = float(np.abs(CudaqExecutor().state(circuit) - run_statevector(circuit).numpy()).max())
+    assert largest < 1e-10, largest
+    turns = []
+    for turn in range(rounds + 1):
+        theirs = cost(lambda: cudaq.get_state(run_gates, *arguments))
+        mine = cost(lambda: run_statevector(circuit))
+        if turn or theirs > 5:  # nothing of so long a run is warming up
+            turns.append((mine, theirs))
+        if theirs > 5:
+            break
+    return {
+        "qubits": n_qubits,
+        "gates": len(circuit),
+        "CNOTs and one-qubit gates": len(lower(circuit)),
+        "qdyn seconds": spread([mine for mine, _ in turns]),
+        "qpp-cpu seconds": spread([theirs for _, theirs in turns]),
+        "times faster": spread([theirs / mine for mine, theirs in turns]),
+        "largest difference": largest,
     }
-    if options.out:
-        options.out.write_text(json.dumps(found, indent=2) + "\n")
+
+
+# -- measuring and writing -------------------------------------------------------------------------
+
+
+def cost(work: Callable[[], Any]) -> float:
+    """Seconds of CPU time a call, over at least SHORTEST seconds."""
+    calls, began = 0, time.process_time()
+    while not calls or time.process_time() - began < SHORTEST:
+        work()
+        calls += 1
+    return (time.process_time() - began) / calls
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"median": median(values), "smallest": min(values), "largest": max(values)}
+
+
+def table(results: dict[str, Any]) -> str:
+    where = results["conditions"]
+    versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
+    lines = [
+        "# Speed of circuits",
+        "",
+        "Written by `python scripts/benchmark_circuits.py`, whose first lines say how it measures.",
+        "",
+        f"{where['processor']}, {where['cores']} cores, load average {where['load average at the start']} at "
+        f"the start and {where['load average at the end']} at the end; Python {where['python']}, {versions}.",
+        "One thread for every contestant, CPU time; median (smallest to largest).",
+        "",
+        f"A batch of {BATCH} inputs, {LAYERS} layers, expectation and gradient:",
+        "",
+        "| qubits | contestant | circuits a second | times lightning.qubit | times default.qubit |",
+        "|---|---|---|---|---|",
+    ]
+    for row in results["batched"]:
+        for name, rate in row["circuits a second"].items():
+            ratios = [
+                show(row["times faster"][f"{name} over {peer}"], 1) if name.startswith("qdyn") else ""
+                for peer in ("lightning.qubit", "default.qubit")
+            ]
+            lines.append(f"| {row['qubits']} | {name} | {show(rate, 0)} | {ratios[0]} | {ratios[1]} |")
+    lines += [
+        "",
+        "One circuit, forward, complex128:",
+        "",
+        "| qubits | gates | lowered for CUDA-Q | qdyn, seconds | qpp-cpu, seconds | times faster |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in results["single"]:
+        cells = [str(row[name]) for name in ("qubits", "gates", "CNOTs and one-qubit gates")]
+        cells += [show(row["qdyn seconds"], 4), show(row["qpp-cpu seconds"], 3), show(row["times faster"], 0)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def show(value: dict[str, float], digits: int) -> str:
+    middle, low, high = (f"{value[key]:.{digits}f}" for key in ("median", "smallest", "largest"))
+    return f"{middle} ({low} to {high})"
 
 
 if __name__ == "__main__":

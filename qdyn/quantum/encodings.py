@@ -1,7 +1,8 @@
-"""Ways to put data into a state: basis, amplitude, angle, re-uploading, unary, and positions.
+"""Ways to put data into a state: basis, amplitude, angle, re-uploading, and every angle of an ansatz.
 
 Every encoding returns a Program: a circuit and the values of its slots. Data may carry leading batch axes;
-they become batch axes of the values. For matrices see qdyn.quantum.block_encodings.
+they become batch axes of the values. Beside it: qdyn.quantum.unary_encodings,
+qdyn.quantum.position_encodings and, for operators, qdyn.quantum.block_encodings.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import Tensor
 from qdyn.checks import check_choice, check_finite, check_integer
 from qdyn.errors import ArgumentError
 from qdyn.quantum.ansatz_circuits import ansatz_circuit
-from qdyn.quantum.circuit import Angle, Circuit
+from qdyn.quantum.circuit import Circuit
 from qdyn.quantum.program import Program
 from qdyn.quantum.state_preparation import (
     add_global_phase,
@@ -131,120 +132,39 @@ def reuploading(
     return Program(circuit, {"x": x, "weights": weights})
 
 
-def unary_encoding(x: Float[Tensor, "*batch features"]) -> Program:
-    """The state sum_i x_i |0..1_i..0> / ||x||, by n - 1 rotations in the space of one excitation.
+def ansatz_encoding(x: Float[Tensor, "*batch features"], *, n_qubits: int) -> Program:
+    """The state U(x) H^n |0...0>, U a layered ansatz with every angle given by the data.
 
-    The rotations are laid out as a tree, so that their depth is log2 n.
-
-    Args:
-        x: real data (*batch, n), n >= 1, no vector zero.
-
-    Source: Cherrat et al., arXiv:2209.08167, section on data loaders.
-
-    Example: the amplitudes stand at the indices with one bit set, qubit 0 first.
-        >>> unary_encoding(torch.tensor([0.6, 0.0, 0.8])).states().real[[4, 2, 1]]
-        tensor([0.6000, 0.0000, 0.8000], dtype=torch.float64)
-    """
-    x = torch.as_tensor(x)
-    check_finite("x", x)
-    if x.ndim == 0 or bool((x == 0).all(-1).any()):
-        raise ArgumentError("Argument `x` must hold vectors that can be normalised, but one is zero.")
-    size = x.shape[-1]
-    circuit = Circuit(q=size).x(0)
-    if size == 1:
-        add_global_phase(circuit, 0, circuit.slot("x", 1)[0])
-        return Program(circuit, {"x": torch.where(x < 0, math.pi, 0.0).to(torch.float64)})
-    angles = circuit.slot("x", size - 1)
-    values: list[Tensor] = []
-    spans = [(0, size)]
-    while spans:
-        first, last = spans.pop(0)
-        if last - first < 2:
-            continue
-        middle = (first + last + 1) // 2
-        add_excitation_rotation(circuit, first, middle, angles[len(values)])
-        values.append(2 * torch.atan2(_weight(x, middle, last), _weight(x, first, middle)))
-        spans += [(first, middle), (middle, last)]
-    return Program(circuit, {"x": torch.stack(values, dim=-1)})
-
-
-def add_excitation_rotation(circuit: Circuit, first: int, second: int, angle: Angle) -> Circuit:
-    """Append the rotation |10> -> cos(angle/2)|10> + sin(angle/2)|01>; it leaves |00> and |11> alone."""
-    return circuit.cx(first, second).ry(first, -angle, controls=(second,)).cx(first, second)
-
-
-def rotary_positions(
-    positions: Int[Tensor, "*batch"] | Float[Tensor, "*batch"], *, n_qubits: int, base: float = 10000.0
-) -> Program:
-    """Position by rotation: prod_k RZ(p omega_k) with omega_k = base^(-k/n).
-
-    It multiplies basis state b by exp(-i p Omega_b), Omega_b = 1/2 sum_k omega_k (-1)^(b_k). An overlap of
-    two states at positions p and q then depends on p - q only.
+    U is RX on all qubits, RY on all, then D times a ring of CNOTs and RY on all: n (D + 2) angles.
 
     Args:
-        positions: p, (*batch).
+        x: angles (*batch, n (D + 2)), D >= 0, in radians, in the order in which they act.
         n_qubits: n.
-        base: ratio of the largest to the smallest frequency, > 1.
 
-    Example: a common shift of both positions leaves an overlap as it was.
-        >>> state = amplitude_encoding(torch.tensor([0.6, 0.8, 0.0, 1.0])).states()
-        >>> from qdyn.quantum.statevector import run_statevector
-        >>> program = rotary_positions(torch.tensor([1, 4, 11, 14]), n_qubits=2)
-        >>> placed = run_statevector(program.circuit, program.values, initial=state)
-        >>> bool(torch.isclose(torch.vdot(placed[0], placed[1]), torch.vdot(placed[2], placed[3])))
-        True
+    Source: Li, Zhao, Wang, arXiv:2205.05625.
+
+    Example:
+        >>> ansatz_encoding(torch.zeros(6), n_qubits=2).circuit
+        Circuit(q=2; 10 gates: h 2, rx 2, ry 4, x 2; slots x(6,))
     """
     check_integer("n_qubits", n_qubits, minimum=1)
+    x = torch.as_tensor(x)
+    check_finite("x", x)
+    if x.ndim == 0 or x.shape[-1] % n_qubits or x.shape[-1] < 2 * n_qubits:
+        raise ArgumentError(
+            f"Argument `x` must have shape (..., {n_qubits} (D + 2)) for {n_qubits} qubits, "
+            f"but has {tuple(x.shape)}."
+        )
     circuit = Circuit(q=n_qubits)
-    (position,) = circuit.slot("position", 1)
     for qubit in range(n_qubits):
-        circuit.rz(qubit, position * base ** (-qubit / n_qubits))
-    return Program(circuit, {"position": torch.as_tensor(positions).to(torch.float64)[..., None]})
-
-
-def entangled_positions(angles: Float[Tensor, "*batch n"]) -> Program:
-    """Position by rotation and entanglement: RY(angle_k) on every qubit, then a ring of controlled Z.
-
-    Args:
-        angles: one angle a qubit for each position, (*batch, n), such as rows of a trained (T, n) table.
-
-    Example:
-        >>> entangled_positions(torch.zeros(3)).circuit
-        Circuit(q=3; 6 gates: ry 3, z 3; slots position(3,))
-    """
-    angles = torch.as_tensor(angles)
-    circuit = Circuit(q=angles.shape[-1])
-    for qubit, angle in enumerate(circuit.slot("position", angles.shape[-1])):
-        circuit.ry(qubit, angle)
-    for qubit in range(circuit.n_qubits if circuit.n_qubits > 1 else 0):
-        following = (qubit + 1) % circuit.n_qubits
-        if qubit < following or circuit.n_qubits > 2:
-            circuit.cz(qubit, following)
-    return Program(circuit, {"position": angles})
-
-
-def position_register(token: Program, angles: Float[Tensor, "*batch n"]) -> Program:
-    """Position on a register of its own: |token> (x) |position>, the latter by RY and a ring of CNOTs.
-
-    Args:
-        token: the program that encodes the token; its slots may not be called "position".
-        angles: one angle for each qubit of the position register, (*batch, n).
-
-    Source: Smaldone et al., arXiv:2502.19214.
-
-    Example:
-        >>> joint = position_register(angle_encoding(torch.zeros(2)), torch.zeros(2))
-        >>> joint.circuit.registers
-        {'token': (0, 1), 'position': (2, 3)}
-    """
-    angles = torch.as_tensor(angles)
-    if "position" in token.circuit.slots:
-        raise ArgumentError("Argument `token` must not have a slot called 'position'.")
-    circuit = Circuit(token=token.n_qubits, position=angles.shape[-1])
-    circuit.compose(token.circuit, circuit["token"])
-    block = ansatz_circuit("real", n_qubits=angles.shape[-1], layers=1, slot="position")
-    circuit.compose(block, circuit["position"])
-    return Program(circuit, {**token.values, "position": angles[..., None, :]})
+        circuit.h(qubit)
+    for layer, angles in enumerate(circuit.slot("x", x.shape[-1]).reshape(-1, n_qubits)):
+        if layer > 1 and n_qubits > 1:
+            for qubit in range(n_qubits):
+                circuit.cx(qubit, (qubit + 1) % n_qubits)
+        for qubit, angle in enumerate(angles):
+            circuit.rotation("rx" if layer == 0 else "ry", qubit, angle)
+    return Program(circuit, {"x": x})
 
 
 def _angle_register(x: Tensor, axes: str) -> tuple[Tensor, Circuit]:
@@ -264,10 +184,3 @@ def _add_angles(circuit: Circuit, axes: str, count: int) -> None:
     for qubit, own in enumerate(circuit.slot("x", count).reshape(-1, len(axes))):
         for axis, angle in zip(axes, own, strict=True):
             circuit.rotation(_AXES[axis], qubit, angle)
-
-
-def _weight(x: Tensor, first: int, last: int) -> Tensor:
-    """The norm of a span of entries; of one entry, the entry with its sign."""
-    if last - first == 1:
-        return x[..., first].to(torch.float64)
-    return torch.linalg.vector_norm(x[..., first:last].to(torch.float64), dim=-1)

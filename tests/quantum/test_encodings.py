@@ -12,15 +12,11 @@ from qdyn.errors import ArgumentError
 from qdyn.quantum.encodings import (
     amplitude_encoding,
     angle_encoding,
+    ansatz_encoding,
     basis_encoding,
-    entangled_positions,
-    position_register,
     reuploading,
-    rotary_positions,
-    unary_encoding,
 )
-from qdyn.quantum.states import haar_random_states
-from qdyn.quantum.statevector import circuit_unitary, run_statevector
+from qdyn.quantum.statevector import circuit_unitary
 
 SEEDS = st.integers(0, 10**6)
 
@@ -75,57 +71,31 @@ def test_reuploading_gives_a_trigonometric_polynomial_of_the_number_of_uploads(
     assert float(spectrum[degree + 1 :].max()) < 1e-14
 
 
-@given(size=st.integers(1, 9), seed=SEEDS)
-@settings(max_examples=25)
-def test_unary_encoding(size: int, seed: int) -> None:
-    x = np.random.default_rng(seed).normal(size=(2, size))
-    program = unary_encoding(torch.from_numpy(x))
-    states = program.states().numpy()
-    expected = np.zeros((2, 2**size))
-    expected[:, [1 << (size - 1 - i) for i in range(size)]] = x / np.linalg.norm(x, axis=1, keepdims=True)
-    np.testing.assert_allclose(states, expected, atol=1e-12)
-    assert sum(gate.name == "ry" for gate in program.circuit) == size - 1
-
-
-@given(p=st.integers(-50, 50), q=st.integers(-50, 50), shift=st.integers(-50, 50), seed=SEEDS)
-@settings(max_examples=25)
-def test_rotary_positions_act_as_defined_and_relatively(p: int, q: int, shift: int, seed: int) -> None:
-    a, b = haar_random_states(n_qubits=3, batch=2, seed=seed)
-    program = rotary_positions(torch.tensor([p, q, p + shift, q + shift]), n_qubits=3)
-    frequencies = [10000 ** (-k / 3) for k in range(3)]
-    basis = np.arange(8)
-    sums = 0.5 * sum(w * (1.0 - 2 * (basis >> (2 - k) & 1)) for k, w in enumerate(frequencies))
-    placed_a = run_statevector(program.circuit, program.values, initial=a)
-    placed_b = run_statevector(program.circuit, program.values, initial=b)
-    np.testing.assert_allclose(placed_a[0].numpy(), a.numpy() * np.exp(-1j * p * sums), atol=1e-12)
-    overlap, shifted = torch.vdot(placed_b[1], placed_a[0]), torch.vdot(placed_b[3], placed_a[2])
-    assert abs(complex(overlap - shifted)) < 1e-12
-
-
-@given(seed=SEEDS, n=st.integers(1, 4))
+@given(n=st.integers(1, 3), depth=st.integers(0, 2), seed=SEEDS)
 @settings(max_examples=15)
-def test_a_common_entangler_cancels_in_overlaps(seed: int, n: int) -> None:
-    rng = np.random.default_rng(seed)
-    angles = torch.from_numpy(rng.uniform(-3, 3, size=(2, n)))
-    entangled = entangled_positions(angles).states()
-    rotated = angle_encoding(angles, axes="y").states()
-    assert abs(complex(torch.vdot(*entangled) - torch.vdot(*rotated))) < 1e-12
-    ring = circuit_unitary(entangled_positions(torch.zeros(n)).circuit, {"position": torch.zeros(n)})
+def test_the_ansatz_takes_every_angle_from_the_data(n: int, depth: int, seed: int) -> None:
+    """U(x) H^n |0>, with U = RX, RY, then D times a ring of CNOTs and RY, by matrices."""
+    x = torch.from_numpy(np.random.default_rng(seed).uniform(-7, 7, size=(2, n * (depth + 2))))
+    paulis = {"x": np.array([[0, 1], [1, 0]]), "y": np.array([[0, -1j], [1j, 0]])}
+
+    def layer(axis: str, angles: np.ndarray) -> np.ndarray:
+        product = np.eye(1)
+        for angle in angles:
+            turn = math.cos(angle / 2) * np.eye(2) - 1j * math.sin(angle / 2) * paulis[axis]
+            product = np.kron(product, turn)
+        return product
+
+    ring = np.eye(2**n)
     basis = np.arange(2**n)
-    bits = (basis[:, None] >> (n - 1 - np.arange(n))) & 1
-    pairs = [(q, (q + 1) % n) for q in range(n)] if n > 2 else [(0, 1)][: n - 1]
-    signs = np.prod([1 - 2 * bits[:, i] * bits[:, j] for i, j in pairs], axis=0) * np.ones(2**n)
-    np.testing.assert_allclose(ring.numpy(), np.diag(signs), atol=1e-12)
-
-
-def test_a_position_register_is_a_factor() -> None:
-    token = amplitude_encoding(torch.tensor([0.3, -0.2, 0.9, 0.1], dtype=torch.float64))
-    angles = torch.tensor([[0.2, 1.0], [0.7, -0.4], [0.2, 1.0]], dtype=torch.float64)
-    states = position_register(token, angles).states().reshape(3, 4, 4)
-    overlaps = torch.einsum("pab,qab->pq", states.conj(), states)
-    own = angle_encoding(angles).states()  # the ring of CNOTs, common to both, cancels
-    torch.testing.assert_close(overlaps, own.conj() @ own.mT, atol=1e-12, rtol=0)
-    assert int(torch.linalg.matrix_rank(states[1], atol=1e-12)) == 1
+    for qubit in range(n if n > 1 else 0):
+        control, target = n - 1 - qubit, n - 1 - (qubit + 1) % n
+        ring = np.eye(2**n)[basis ^ ((basis >> control & 1) << target)] @ ring
+    for row, state in zip(x.numpy(), ansatz_encoding(x, n_qubits=n).states().numpy(), strict=True):
+        first, second, *rest = row.reshape(-1, n)
+        expected = layer("y", second) @ layer("x", first) @ np.full(2**n, 2 ** (-n / 2))
+        for angles in rest:
+            expected = layer("y", angles) @ ring @ expected
+        np.testing.assert_allclose(state, expected, atol=1e-12)
 
 
 def test_bad_data_is_refused(as_user: None) -> None:
@@ -133,8 +103,8 @@ def test_bad_data_is_refused(as_user: None) -> None:
         basis_encoding([0, 2])
     with pytest.raises(ArgumentError, match="normalised, but one is zero"):
         amplitude_encoding(torch.zeros(2, 4))
-    with pytest.raises(ArgumentError, match="normalised, but one is zero"):
-        unary_encoding(torch.zeros(4))
+    with pytest.raises(ArgumentError, match=r"shape \(..., 2 \(D \+ 2\)\) for 2 qubits, but has \(5,\)"):
+        ansatz_encoding(torch.zeros(5), n_qubits=2)
     with pytest.raises(ArgumentError, match=r"must be finite, but x\[1\] is nan"):
         angle_encoding(torch.tensor([0.0, math.nan]))
     with pytest.raises(ArgumentError, match="'w', which is unknown"):
@@ -143,5 +113,3 @@ def test_bad_data_is_refused(as_user: None) -> None:
         angle_encoding(torch.zeros(3), axes="xy")
     with pytest.raises(ArgumentError, match=r"shape \(..., L, 2, 3\)"):
         reuploading(torch.zeros(2), torch.zeros(1, 3, 3))
-    with pytest.raises(ArgumentError, match="slot called 'position'"):
-        position_register(entangled_positions(torch.zeros(2)), torch.zeros(2))
