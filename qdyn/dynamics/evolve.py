@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -15,7 +16,9 @@ from qdyn.dynamics.chebyshev_torch import estimate_chebyshev_torch, evolve_cheby
 from qdyn.dynamics.cudaq import estimate_cudaq, evolve_by_cudaq
 from qdyn.dynamics.exact import estimate_exact, evolve_exactly
 from qdyn.dynamics.magnus import estimate_magnus, evolve_by_magnus
+from qdyn.dynamics.matrix_product_state import MatrixProductState
 from qdyn.dynamics.methods import METHODS, Method, Problem, Store, choose_method, register_method
+from qdyn.dynamics.mps import mps
 from qdyn.dynamics.qutip import estimate_qutip, evolve_by_qutip
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.trajectory import Quantity, Trajectory
@@ -94,6 +97,7 @@ def evolve(
     return Trajectory(
         states=None if recorder.states is None else recorder.states[trim],
         last_state=None if recorder.final_states is None else recorder.final_states[trim],
+        last_mps=_in_order(recorder.final_mps, batched),
         times=problem.times,
         expectations={name: values[trim] for name, values in recorder.expectations.items()},
         parameters=problem.hamiltonian.parameters,
@@ -103,8 +107,24 @@ def evolve(
         formula=problem.hamiltonian.formula,
         quantities={seen.name: Quantity(seen.label, seen.unit, seen.axes) for seen in problem.observables},
         parameter_axes=problem.hamiltonian.parameter_axes,
-        details={"estimated_error": estimate.error, **details},
+        details={"estimated_error": estimate.error, **_plain(details, trim)},
     )
+
+
+def _plain(details: Mapping[str, Any], trim: slice | int) -> dict[str, Any]:
+    """Numbers, words and lists: arrays have the trajectories first, which a single one does without."""
+    return {
+        name: value[trim].tolist() if isinstance(value, np.ndarray) else value
+        for name, value in details.items()
+    }
+
+
+def _in_order(
+    states: Mapping[int, MatrixProductState], batched: bool
+) -> MatrixProductState | tuple[MatrixProductState, ...] | None:
+    if not states:
+        return None
+    return tuple(states[member] for member in sorted(states)) if batched else states[0]
 
 
 def check_problem(  # noqa: PLR0917 - the arguments of evolve, in its order
@@ -305,6 +325,10 @@ register_method(
     description="Trotter circuits of order 6 on CUDA-Q's simulators, an independent witness",
     estimate=estimate_cudaq,
     drives=True,
+)
+_mps = mps()
+register_method(
+    _mps.name, _mps.function, description=_mps.description, estimate=_mps.estimate, vectors=_mps.vectors
 )
 for _order in (2, 4, 6):
     _formula = trotter(order=_order)

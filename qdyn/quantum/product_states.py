@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -120,7 +121,7 @@ class ProductStates:
         return f"ProductStates(<{count}{self.n_sites} sites>)"
 
 
-def is_named(states: object) -> bool:
+def is_named(states: object) -> TypeGuard[str | Sequence[str]]:
     """Whether this is a string or a list of strings, and so names product states.
 
     >>> is_named("+0"), is_named(["00", "11"]), is_named([1.0, 0.0])
