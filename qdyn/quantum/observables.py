@@ -16,7 +16,7 @@ from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer, qubits_of_dimension
 from qdyn.errors import ArgumentError
-from qdyn.quantum.factorised import Axis as Axis
+from qdyn.quantum.factorised import Axis as Axis  # noqa: PLC0414 - part of what this module offers
 from qdyn.quantum.factorised import FactorisedState
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.pauli import PauliTerms, Word
