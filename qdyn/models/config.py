@@ -16,6 +16,7 @@ KernelName = Literal["monomial", "polynomial", "softmax"]
 PhaseName = Literal["optimal", "trained"]
 EmbeddingName = Literal["auto", "identity", "parseval"]
 FieldName = Literal["complex", "real"]
+ReadoutName = Literal["tied", "rotation", "free"]
 
 _DEFAULT_KIND = "qsa"
 
@@ -69,6 +70,8 @@ class ModelConfig(ModelSection):
             row for each token, orthonormal in its columns; "auto" picks by the kind of data.
         embedding_dimension: Dimension d of the states for tokens; None takes 16.
         embedding_field: Whether the embedding's entries are complex or real.
+        readout: Frame that tokens are read out with: "tied" is the embedding's; "rotation" is that frame
+            turned by a trainable circuit, as in v1 of the paper; "free" is a second trainable frame.
         initial_angle: Angles start uniform in [0, initial_angle]. Small angles start near the bare CNOT rings
             and bring every seed to the same optimum, where 2 pi leaves some stalled.
         isometric_value: Whether V is unitary; false frees it to any complex matrix (softmax and "free" only).
@@ -85,6 +88,7 @@ class ModelConfig(ModelSection):
     embedding: EmbeddingName = "auto"
     embedding_dimension: int | None = None
     embedding_field: FieldName = "complex"
+    readout: ReadoutName = "tied"
     initial_angle: float = 0.3
     isometric_value: bool = True
 

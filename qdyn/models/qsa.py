@@ -33,11 +33,13 @@ class Matrices(NamedTuple):
         query_key: W, (d, d).
         value: V, (d, d).
         frame: The embedding's frame (D, d), or None.
+        readout: The frame of the read-out (D, d), or None.
     """
 
     query_key: Tensor
     value: Tensor
     frame: Tensor | None
+    readout: Tensor | None
 
 
 class QSAPredictor(nn.Module, Predictor):
@@ -57,10 +59,12 @@ class QSAPredictor(nn.Module, Predictor):
 
     Attributes:
         config: As given.
-        angles: Parameters of W and V, (2, *shape of the ansatz); W alone where V is a free matrix.
+        angles: Parameters of W, of V unless it is a free matrix, and of the rotation of the read-out if there
+            is one, (unitaries, *shape of the ansatz).
         value_matrix: Real and imaginary part of a free V, (2, d, d), or None.
         phases: Trained phases phi_j, (phase_steps,), or None.
         embedding: From elements to states.
+        readout_embedding: The frame of a free read-out, or None.
         kernel: g.
 
     Raises:
@@ -94,6 +98,11 @@ class QSAPredictor(nn.Module, Predictor):
             self.embedding = ParsevalEmbedding(
                 metadata.dimension, dimension, field=config.embedding_field, generator=for_embedding
             )
+        self.readout_embedding: ParsevalEmbedding | None = None
+        if config.readout == "free":
+            self.readout_embedding = ParsevalEmbedding(
+                metadata.dimension, dimension, field=config.embedding_field, generator=for_embedding
+            )
         self._family = family
         self.angles = nn.Parameter(
             torch.stack(
@@ -104,7 +113,7 @@ class QSAPredictor(nn.Module, Predictor):
                         scale=config.initial_angle,
                         generator=for_angles,
                     )
-                    for _ in range(2 if config.isometric_value else 1)
+                    for _ in range(1 + config.isometric_value + (config.readout == "rotation"))
                 ]
             )
         )
@@ -140,7 +149,14 @@ class QSAPredictor(nn.Module, Predictor):
             return self._held
         unitaries = self._family.unitary(self.angles)
         value = torch.complex(*self.value_matrix) if self.value_matrix is not None else unitaries[1]
-        return Matrices(unitaries[0], value, self.embedding.frame())
+        frame = self.embedding.frame()
+        readout = frame
+        if self.readout_embedding is not None:
+            readout = self.readout_embedding.frame()
+        elif frame is not None and self.config.readout == "rotation":
+            # <x|R z> is the overlap of z with R^H x; the rows of a frame are the components of its vectors.
+            readout = frame @ unitaries[-1].conj().to(frame.dtype)
+        return Matrices(unitaries[0], value, frame, readout)
 
     def forward(self, inputs: Tensor, targets: Tensor, mask: Tensor | None = None) -> QSAObservables:
         """All observables of a batch, one number a sequence; see `qdyn.attention.observables`.
@@ -184,14 +200,14 @@ class QSAPredictor(nn.Module, Predictor):
             is uniform over tokens, and the zero vector otherwise.
         """
         matrices = self._constants()
-        states = self._states(inputs, matrices)
+        states = self._states(inputs, matrices.frame)
         predictions = overlap.overlap_predictions(
             states, matrices.query_key, matrices.value, self.kernel, mask=mask
         )
         length = torch.linalg.vector_norm(predictions, dim=-1, keepdim=True)
         unit = predictions / torch.where(length > 0, length, 1.0)
-        if matrices.frame is not None:
-            born = (unit @ matrices.frame.conj().mT.to(unit.dtype)).abs().square()
+        if matrices.readout is not None:
+            born = (unit @ matrices.readout.conj().mT.to(unit.dtype)).abs().square()
             return torch.where(length > 0, born, 1 / born.shape[-1])
         if self.metadata is not None and self.metadata.kind == "real":
             return _real_direction(unit, self.forecast_phase)
@@ -213,7 +229,7 @@ class QSAPredictor(nn.Module, Predictor):
         """How each step spreads its attention: abs(g_ij) / sum_i abs(g_ij), (..., T, T), row j the step."""
         matrices = self._constants()
         weights = overlap.attention_weights(
-            self._states(inputs, matrices), matrices.query_key, self.kernel, mask=mask
+            self._states(inputs, matrices.frame), matrices.query_key, self.kernel, mask=mask
         ).abs()
         total = weights.sum(dim=-1, keepdim=True)
         return weights / torch.where(total > 0, total, 1.0)
@@ -244,7 +260,7 @@ class QSAPredictor(nn.Module, Predictor):
             total = torch.zeros((), dtype=torch.complex128)
             for start in range(0, len(dataset), 256):
                 batch = dataset.batch(range(start, min(start + 256, len(dataset)))).to(self.angles.device)
-                states = self._states(batch.inputs, matrices)
+                states = self._states(batch.inputs, matrices.frame)
                 predictions = overlap.overlap_predictions(
                     states, matrices.query_key, matrices.value, self.kernel, mask=batch.mask
                 )
@@ -259,7 +275,8 @@ class QSAPredictor(nn.Module, Predictor):
         self, inputs: Tensor, targets: Tensor, mask: Tensor | None, *, with_norms: bool
     ) -> tuple[Readout, Tensor | None]:
         matrices = self.matrices()
-        x, y = self._states(inputs, matrices), self._states(targets, matrices)
+        x = self._states(inputs, matrices.frame)
+        y = self._states(targets, matrices.readout)
         predictions = overlap.overlap_predictions(
             x, matrices.query_key, matrices.value, self.kernel, mask=mask
         )
@@ -268,7 +285,7 @@ class QSAPredictor(nn.Module, Predictor):
             y,
             price=self.kernel.normalisation,
             phases=self._phases(x.shape[-2]),
-            leverage=self.embedding.leverage(targets, matrices.frame),
+            leverage=self.embedding.leverage(targets, matrices.readout),
             mask=mask,
         )
         if with_norms and isinstance(self.kernel, SeriesKernel):
@@ -284,9 +301,9 @@ class QSAPredictor(nn.Module, Predictor):
             )
         return self.phases[:steps]
 
-    def _states(self, elements: Tensor, matrices: Matrices) -> Tensor:
+    def _states(self, elements: Tensor, frame: Tensor | None) -> Tensor:
         """The states of the elements, in the precision of the parameters."""
-        states = self.embedding.states(elements, matrices.frame)
+        states = self.embedding.states(elements, frame)
         precision = self.angles.dtype
         return states.to(precision.to_complex() if states.is_complex() else precision)
 
@@ -307,9 +324,17 @@ class QSAPredictor(nn.Module, Predictor):
 def _dimension(config: ModelConfig, metadata: SequenceMetadata) -> int:
     """d, the dimension of the states that attention works on."""
     is_token = metadata.kind == "token"
+    if not metadata.normalised:
+        raise ConfigError(
+            f"Argument `model.kind` 'qsa' is for unit vectors, but those of {metadata.name} have any length."
+        )
     if config.embedding == "parseval" and not is_token:
         raise ConfigError(
             f"Argument `model.embedding` 'parseval' is for tokens, but the data are {metadata.kind!r}."
+        )
+    if config.readout != "tied" and not is_token:
+        raise ConfigError(
+            f"Argument `model.readout` {config.readout!r} is for tokens, but the data are {metadata.kind!r}."
         )
     if config.embedding == "identity" and is_token:
         raise ConfigError(

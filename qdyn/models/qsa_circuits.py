@@ -55,9 +55,10 @@ def differentiable_loss_circuits(
         raise ArgumentError(
             "Argument `model` must have circuits for W and V, but its unitaries are 'free': a classical twin."
         )
-    frame = model.embedding.frame()
-    x, y = (model.embedding.states(elements, frame).to(torch.complex128) for elements in (inputs, targets))
-    leverage = model.embedding.leverage(targets, frame)
+    matrices, embedding = model.matrices(), model.embedding
+    x = embedding.states(inputs, matrices.frame).to(torch.complex128)
+    y = embedding.states(targets, matrices.readout).to(torch.complex128)
+    leverage = embedding.leverage(targets, matrices.readout)
     angles = model.angles.double()
     steps = x.shape[-2]
     if model.phases is not None and steps > len(model.phases):

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from qdyn.errors import RunError
 from qdyn.files import replacing
+from qdyn.training.best import Best
 from qdyn.training.ensembles import Ensemble
 
 _FORMAT = "qdyn-checkpoint-1"
-_PARAMETERS = "parameters"
+_PARAMETERS, _BEST = "parameters", "best"
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,17 @@ class Position:
 
 
 def save_checkpoint(
-    path: Path, ensemble: Ensemble, optimiser: torch.optim.Optimizer, *, position: Position
+    path: Path,
+    ensemble: Ensemble,
+    optimiser: torch.optim.Optimizer,
+    *,
+    position: Position,
+    best: Best | None = None,
 ) -> None:
-    """Write parameters, the optimiser's memory and the position; a kill leaves the old file or the new one.
+    """Write all that a run goes on from; a kill leaves the old file or the new one.
+
+    That is the parameters, the optimiser's memory, the position, and the best parameters so far where the run
+    keeps them.
 
     The order of the data and the learning rate are functions of the step, so nothing else needs to be kept.
     """
@@ -39,13 +48,18 @@ def save_checkpoint(
         for key, value in optimiser.state.get(parameter, {}).items():
             if key != "step":
                 tensors[f"{key}/{name}"] = value.cpu().contiguous()
+    if best is not None and best.parameters:
+        tensors[_BEST] = best.figures.cpu()
+        tensors |= {f"{_BEST}/{name}": tensor.cpu() for name, tensor in best.parameters.items()}
     metadata = {"format": _FORMAT, "step": str(position.step), "seconds": repr(position.seconds)}
     with replacing(path) as beside:
         save_file(tensors, beside, metadata=metadata)
 
 
-def load_checkpoint(path: Path, ensemble: Ensemble, optimiser: torch.optim.Optimizer) -> Position:
-    """Put a checkpoint's content back into ``ensemble`` and ``optimiser``.
+def load_checkpoint(
+    path: Path, ensemble: Ensemble, optimiser: torch.optim.Optimizer, best: Best | None = None
+) -> Position:
+    """Put a checkpoint's content back into ``ensemble``, ``optimiser`` and ``best``.
 
     Raises:
         RunError: the file is truncated, foreign, or of another model.
@@ -63,8 +77,14 @@ def load_checkpoint(path: Path, ensemble: Ensemble, optimiser: torch.optim.Optim
             state["state"][index] = {"step": torch.tensor(float(position.step))} | {
                 key.removesuffix(f"/{name}"): value.to(parameter.device)
                 for key, value in tensors.items()
-                if key.endswith(f"/{name}") and not key.startswith(_PARAMETERS)
+                if key.endswith(f"/{name}") and not key.startswith((_PARAMETERS, _BEST))
             }
+    if best is not None and _BEST in tensors:
+        best.figures = tensors[_BEST]
+        best.parameters = {
+            name: tensors[f"{_BEST}/{name}"].to(parameter.device)
+            for name, parameter in ensemble.parameters.items()
+        }
     optimiser.load_state_dict(state)
     return position
 

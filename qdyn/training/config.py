@@ -59,6 +59,8 @@ class TrainingConfig:
         schedule: "cosine" falls to ``learning_rate_floor`` at the last step; "constant" does not fall.
         learning_rate_floor: What the cosine falls to, in [0, learning_rate].
         gradient_clip: Largest Euclidean norm of one seed's gradient; None does not clip.
+        keep: Which parameters a run ends with: "last", or for each seed the "best" of all evaluations on the
+            validation split, by L_1 (early stopping).
         seeds: One model is trained for each: it fixes the initial parameters and the order of the data.
         log_every: Steps between lines of the log.
         evaluate_every: Steps between evaluations on the validation split.
@@ -76,6 +78,7 @@ class TrainingConfig:
     schedule: Literal["cosine", "constant"] = "cosine"
     learning_rate_floor: float = 1e-4
     gradient_clip: float | None = None
+    keep: Literal["last", "best"] = "last"
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     log_every: int = 10
     evaluate_every: int = 100

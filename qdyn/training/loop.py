@@ -15,6 +15,7 @@ import torch
 
 from qdyn.errors import RunError
 from qdyn.training.batches import BatchSource
+from qdyn.training.best import Best
 from qdyn.training.callbacks import Callback, Progress, StopRun
 from qdyn.training.checkpoints import Position, save_checkpoint
 from qdyn.training.config import LossName, TrainingConfig
@@ -75,6 +76,7 @@ class TrainingLoop:
         checkpoint: The checkpoint's path.
         callbacks: Hooks.
         interrupt: Whether to stop with a checkpoint.
+        best: Where the best parameters are kept; None keeps the last.
 
     Attributes:
         position: Updates done so far and the time they took.
@@ -92,6 +94,7 @@ class TrainingLoop:
         checkpoint: Path,
         callbacks: Sequence[Callback],
         interrupt: Interrupt,
+        best: Best | None = None,
     ) -> None:
         self._ensemble = ensemble
         self._optimiser = optimiser
@@ -102,6 +105,7 @@ class TrainingLoop:
         self._checkpoint = checkpoint
         self._callbacks = callbacks
         self._interrupt = interrupt
+        self._best = best
         self.position = Position(step=0, seconds=0.0)
 
     def run(self, start: Position) -> None:
@@ -121,6 +125,8 @@ class TrainingLoop:
             loss = self._update(step, rate)
             done = step + 1
             validation = self._evaluate() if self._due(done, self._config.evaluate_every) else None
+            if self._best is not None and validation is not None:
+                self._best.see(self._ensemble, torch.from_numpy(validation[VALIDATION_METRIC]))
             self.position = Position(step=done, seconds=time.perf_counter() - began)
             progress = Progress(
                 step=done,
@@ -203,7 +209,7 @@ class TrainingLoop:
         # A finite loss can have a gradient that is not; such parameters must not replace a good checkpoint.
         if (member := self._ensemble.first_non_finite()) is not None:
             raise self._diverged(member, position.step)
-        save_checkpoint(self._checkpoint, self._ensemble, self._optimiser, position=position)
+        save_checkpoint(self._checkpoint, self._ensemble, self._optimiser, position=position, best=self._best)
 
     def _diverged(self, member: int, step: int) -> RunError:
         kept = "the last checkpoint is kept" if self._checkpoint.is_file() else "there was no checkpoint yet"

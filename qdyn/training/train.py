@@ -20,6 +20,7 @@ from qdyn.models.base import WarmStart
 from qdyn.models.qsa import QSAPredictor
 from qdyn.models.registry import build_model
 from qdyn.training.batches import BatchSource
+from qdyn.training.best import Best
 from qdyn.training.callbacks import Callback, ProgressDisplay
 from qdyn.training.checkpoints import Position, load_checkpoint, save_weights
 from qdyn.training.config import RunConfig, load_config
@@ -214,12 +215,18 @@ class _Session:
             models.append(model.to(device))
         self._ensemble = Ensemble(models)
         self._optimiser = make_optimiser(self._ensemble, config.training)
+        self._best = Best(len(models)) if config.training.keep == "best" else None
+        if self._best is not None and self._validation is None:
+            raise ConfigError(
+                "Argument `training.keep` 'best' needs a validation split, but "
+                f"{data.metadata.name} has none."
+            )
 
     def run(self, record: RunRecord, hooks: Sequence[Callback], interrupt: Interrupt) -> RunRecord:
         checkpoint = self._folder / CHECKPOINT
         position = Position(step=0, seconds=0.0)
         if checkpoint.exists():
-            position = load_checkpoint(checkpoint, self._ensemble, self._optimiser)
+            position = load_checkpoint(checkpoint, self._ensemble, self._optimiser, self._best)
         try:
             with TrainingLog(self._folder / LOG, keep_until=position.step) as log:
                 record = replace(record, status="running", reason=None)
@@ -234,6 +241,7 @@ class _Session:
                     checkpoint=checkpoint,
                     callbacks=hooks,
                     interrupt=interrupt,
+                    best=self._best,
                 )
                 return self._finish(self._loop(loop, position, record))
         finally:
@@ -256,6 +264,8 @@ class _Session:
 
     def _finish(self, record: RunRecord) -> RunRecord:
         """Write the weights and then the record that vouches for them."""
+        if self._best is not None:
+            self._best.give_back(self._ensemble)
         models = self._ensemble.members()
         for model in models:
             _calibrate(model, self._train_split)
