@@ -6,7 +6,7 @@ dimension scales, so xarray reads the file with ``engine="h5netcdf"``. The root 
 is:
 
 =====================  ==============================================================
-``qdyn_format``        ``"sequences"`` or ``"trajectory"``
+``qdyn_format``        ``"sequences"``, ``"trajectory"`` or ``"density_trajectory"``
 ``qdyn_schema``        version of the layout, `SCHEMA_VERSION`
 ``qdyn_version``       the release that wrote it
 ``content_sha256``     over every array (name, dimensions, unit, type, values) and every other attribute
@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     import h5py
 
 SCHEMA_VERSION = 1
-FORMATS = ("sequences", "trajectory")
-Format = Literal["sequences", "trajectory"]
+Format = Literal["sequences", "trajectory", "density_trajectory"]
+FORMATS = get_args(Format)
 _PIECE = 1 << 23
 _ATTRIBUTE_LIMIT = 60_000
 
@@ -188,7 +188,7 @@ def create_file(path: str | Path, *, format: Format, attributes: Mapping[str, An
 
     Args:
         path: Where the finished file stands; what stood there before is replaced only by a finished file.
-        format: What the file holds: ``"sequences"`` or ``"trajectory"``.
+        format: What the file holds, one of `FORMATS`.
         attributes: Root attributes: strings, numbers or booleans.
 
     Raises:
@@ -377,7 +377,8 @@ def _check_attributes(path: Path, file: h5py.File, format: Format) -> None:
 
 
 def _article(format: str) -> str:
-    return "a trajectory" if format == "trajectory" else "a sequence dataset"
+    names = {"trajectory": "a trajectory", "density_trajectory": "a trajectory of density matrices"}
+    return names.get(format, "a sequence dataset")
 
 
 def _why_unreadable(path: Path, problem: OSError) -> str:

@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.errors import ArgumentError, DatasetError
+from qdyn.dynamics.recording import Quantity as Quantity
+from qdyn.dynamics.recording import Recording, read_recording
+from qdyn.errors import ArgumentError
 from qdyn.quantum.states import PhaseConvention
 
 if TYPE_CHECKING:
-    import xarray
+    import h5py
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from qdyn.dynamics.matrix_product_state import MatrixProductState
-    from qdyn.hdf5 import NamedArray
+    from qdyn.hdf5 import Format, NamedArray
+    from qdyn.quantum.hamiltonians import Hamiltonian
+    from qdyn.quantum.observables import Observable
 
-_TIME_UNIT = "1/J"
-_DETAIL, _MPS, _MPS_BONDS = "detail_", "final_mps", "final_mps_bonds"
-
-
-@dataclass(frozen=True)
-class Quantity:
-    """What an expectation value is: its label in mathtext, its unit and the axes after time."""
-
-    label: str
-    unit: str
-    axes: tuple[str, ...] = ()
+_MPS, _MPS_BONDS = "final_mps", "final_mps_bonds"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Trajectory:
+class Trajectory(Recording):
     """States and expectation values at a list of times, of one trajectory or of a batch.
 
     Attributes:
@@ -84,6 +78,9 @@ class Trajectory:
     parameter_axes: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
 
+    _format: ClassVar[Format] = "trajectory"
+    _title: ClassVar[str] = "Solution of the Schroedinger equation"
+
     @property
     def final_state(self) -> Tensor:
         """The state at the last time, (batch, 2**n) or (2**n,).
@@ -116,28 +113,9 @@ class Trajectory:
     @property
     def batch_size(self) -> int | None:
         """Number of trajectories; None for a single one without a batch axis."""
-        for values, own_axes in self._arrays():
-            return values.shape[0] if values.ndim > own_axes else None
-        return len(self.last_mps) if isinstance(self.last_mps, tuple) else None
-
-    def to_xarray(self) -> xarray.Dataset:
-        """The same as an ``xarray.Dataset`` with named dimensions, coordinates, units and complex states.
-
-        Dimensions are trajectory (for a batch), time, basis and the axes of the observables, such as site.
-
-        Parameters of the Hamiltonian are coordinates. Tensors on a GPU are copied to main memory.
-        """
-        import xarray
-
-        variables: dict[str, Any] = {}
-        coordinates: dict[str, Any] = {}
-        for array in self._named_arrays():
-            entry = (array.dims, array.values, {"units": array.unit, "long_name": array.description})
-            is_coordinate = array.name in self.parameters or array.name in array.dims
-            (coordinates if is_coordinate else variables)[array.name] = entry
-        for name, size in xarray.Dataset(variables, coordinates).sizes.items():
-            coordinates.setdefault(str(name), ((name,), np.arange(size), {"units": "1"}))
-        return xarray.Dataset(variables, coordinates, attrs=self._attributes())
+        if isinstance(self.last_mps, tuple):
+            return len(self.last_mps)
+        return super().batch_size
 
     def plot(
         self,
@@ -177,7 +155,7 @@ class Trajectory:
             >>> from qdyn import TransverseFieldIsing, evolve, product_state
             >>> traj = evolve(TransverseFieldIsing(5), product_state("00000"), [0.0, 0.5, 1.0])
             >>> [axes.get_ylabel() for axes in traj.plot(["magnetisation_z", "entanglement_entropy"]).axes[:2]]
-            ['site', '$S_{2}$ (nat)']
+            ['site', 'entanglement entropy $S_{2}$ (nat)']
         """
         from qdyn.dynamics.figures import Index, Source, plot
 
@@ -202,19 +180,6 @@ class Trajectory:
         )
         return plot(source, quantity, index=index, ax=ax, front=front)
 
-    def save(self, path: str | Path) -> None:
-        """Write an HDF5 file that `Trajectory.load`, xarray (``engine="h5netcdf"``) and any HDF5 reader open.
-
-        Complex numbers are real ones with a last axis ``ri``. A file that stands at ``path`` is replaced only
-        when the new one is complete.
-
-        Raises:
-            OutputError: the file cannot be written.
-        """
-        from qdyn.hdf5 import write_file
-
-        write_file(path, self._named_arrays(), format="trajectory", attributes=self._attributes())
-
     @classmethod
     def load(cls, path: str | Path) -> Trajectory:
         """Read what `save` wrote.
@@ -222,52 +187,18 @@ class Trajectory:
         Raises:
             DatasetError: the file is missing, truncated, damaged or not a trajectory.
         """
-        from qdyn.hdf5 import dimensions, open_file, read_array, verify_content
 
-        with open_file(path, format="trajectory") as file:
-            verify_content(path, file)
-            try:
-                quantities = {
-                    name: Quantity(entry["label"], entry["unit"], tuple(entry["axes"]))
-                    for name, entry in json.loads(file.attrs["quantities"]).items()
-                }
-                axes = json.loads(file.attrs["parameter_axes"])
-                details = json.loads(file.attrs["details"])
-                details |= {
-                    name.removeprefix(_DETAIL): read_array(file, name).tolist()
-                    for name in file
-                    if name.startswith(_DETAIL)
-                }
-                method, n_sites = str(file.attrs["method"]), int(file.attrs["n_sites"])
-                convention, hamiltonian = str(file.attrs["phase_convention"]), str(file.attrs["hamiltonian"])
-                formula = str(file.attrs["formula"])
-            except (KeyError, ValueError, TypeError) as problem:
-                raise DatasetError(f"{path} lacks what describes a trajectory: {problem}.") from problem
+        def own(file: h5py.File, tensor: Callable[[str], Tensor]) -> dict[str, Any]:
+            convention = str(file.attrs["phase_convention"])
+            return {
+                "states": tensor("states") if "states" in file else None,
+                "last_state": tensor("final_state") if "final_state" in file else None,
+                "last_mps": _unpack_mps(tensor) if _MPS in file else None,
+                "method": str(file.attrs["method"]),
+                "phase_convention": "first_real" if convention == "first_real" else "raw",
+            }
 
-            def tensor(name: str) -> Tensor:
-                return torch.as_tensor(read_array(file, name))
-
-            def parameter(name: str) -> Tensor:
-                # Disorder that all trajectories share is kept as (1, bonds or sites) in memory.
-                shared = dimensions(file[name]) in (("bond",), ("site",), ("term",))
-                return tensor(name)[None] if shared else tensor(name)
-
-            return cls(
-                states=tensor("states") if "states" in file else None,
-                last_state=tensor("final_state") if "final_state" in file else None,
-                last_mps=_unpack_mps(tensor) if _MPS in file else None,
-                times=tensor("time"),
-                expectations={name: tensor(name) for name in quantities},
-                parameters={name: parameter(name) for name in axes},
-                method=method,
-                n_sites=n_sites,
-                phase_convention="first_real" if convention == "first_real" else "raw",
-                hamiltonian=hamiltonian,
-                formula=formula,
-                quantities=quantities,
-                parameter_axes=axes,
-                details=details,
-            )
+        return cls(**read_recording(path, cls._format, own))
 
     def __repr__(self) -> str:
         count = "1 trajectory" if self.batch_size is None else f"{self.batch_size} trajectories"
@@ -288,72 +219,19 @@ class Trajectory:
             lines.append(f"  expectation   {name} {tuple(values.shape)} in {self._quantity(name).unit}")
         return "\n".join(lines)
 
-    def _quantity(self, name: str) -> Quantity:
-        return self.quantities.get(name, Quantity(name, "1"))
-
-    def _arrays(self) -> list[tuple[Tensor, int]]:
-        """What carries the batch axis, each with its number of axes without it."""
-        found = [(self.states, 2), (self.last_state, 1)]
-        found += [(values, 1 + len(self._quantity(name).axes)) for name, values in self.expectations.items()]
-        return [(values, axes) for values, axes in found if values is not None]
-
-    def _named_arrays(self) -> list[NamedArray]:
-        from qdyn.hdf5 import NamedArray
-
-        batch = () if self.batch_size is None else ("trajectory",)
-        arrays = [NamedArray("time", self.times.numpy(force=True), ("time",), _TIME_UNIT, "time")]
-        for name, value in self.parameters.items():
-            dims, values = self._parameter(name, value)
-            arrays.append(NamedArray(name, values.numpy(force=True), dims, "J", f"coupling {name}"))
+    def _states(self) -> list[tuple[str, Tensor, tuple[str, ...], str]]:
+        found: list[tuple[str, Tensor, tuple[str, ...], str]] = []
         if self.states is not None:
-            dims = (*batch, "time", "basis")
-            arrays.append(NamedArray("states", self.states.numpy(force=True), dims, "1", "amplitudes"))
+            found.append(("states", self.states, ("time", "basis"), "amplitudes"))
         if self.last_state is not None:
-            dims = (*batch, "basis")
-            text = "amplitudes at the last time"
-            arrays.append(NamedArray("final_state", self.last_state.numpy(force=True), dims, "1", text))
-        if self.last_mps is not None:
-            arrays += _pack_mps(self.last_mps)
-        for name, listed in self._lists().items():
-            dims = (*batch, "time")[: listed.ndim]
-            arrays.append(NamedArray(_DETAIL + name, listed, dims, "1", f"reported: {name}"))
-        for name, values in self.expectations.items():
-            quantity = self._quantity(name)
-            dims = (*batch, "time", *quantity.axes)
-            arrays.append(NamedArray(name, values.numpy(force=True), dims, quantity.unit, quantity.label))
-        return arrays
+            found.append(("final_state", self.last_state, ("basis",), "amplitudes at the last time"))
+        return found
 
-    def _parameter(self, name: str, value: Tensor) -> tuple[tuple[str, ...], Tensor]:
-        along = self.parameter_axes.get(name, name)
-        if value.ndim < 2:
-            return (("trajectory",) if value.ndim else ()), value
-        if value.shape[0] == 1 and self.batch_size != 1:
-            return (along,), value[0]
-        return ("trajectory", along), value
+    def _extra_arrays(self) -> list[NamedArray]:
+        return [] if self.last_mps is None else _pack_mps(self.last_mps)
 
-    def _attributes(self) -> dict[str, Any]:
-        quantities = {
-            name: {"label": entry.label, "unit": entry.unit, "axes": list(entry.axes)}
-            for name, entry in ((name, self._quantity(name)) for name in self.expectations)
-        }
-        return {
-            "title": "Solution of the Schroedinger equation",
-            "method": self.method,
-            "phase_convention": self.phase_convention,
-            "n_sites": self.n_sites,
-            "hamiltonian": self.hamiltonian,
-            "formula": self.formula,
-            "basis_order": "site 0 is the most significant bit of the basis index",
-            "quantities": json.dumps(quantities),
-            "parameter_axes": json.dumps(dict.fromkeys(self.parameters, "") | dict(self.parameter_axes)),
-            "details": json.dumps(
-                {name: entry for name, entry in self.details.items() if not isinstance(entry, list)}
-            ),
-        }
-
-    def _lists(self) -> dict[str, NDArray[Any]]:
-        """The details that are arrays in a file: an attribute cannot hold so much."""
-        return {name: np.array(entry) for name, entry in self.details.items() if isinstance(entry, list)}
+    def _own_attributes(self) -> dict[str, Any]:
+        return {"method": self.method, "phase_convention": self.phase_convention}
 
 
 def _pack_mps(states: MatrixProductState | tuple[MatrixProductState, ...]) -> list[NamedArray]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from qdyn.errors import ArgumentError, nearest
+from qdyn.quantum.correlators import connected_correlators
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.observables import (
     Observable,
@@ -39,7 +40,8 @@ def named_observable(
 
     Args:
         name: "magnetisation_x" (mean), "magnetisation_x_3" (site 3), "site_magnetisation_x" (all sites),
-            "correlator_z_0_3", "connected_correlator_z_0_3", "pauli_XIZ", "energy", "energy_variance",
+            "correlator_z_0_3", "connected_correlator_z_0_3", "connected_correlators_z_3" (of site 3 with
+            all), "pauli_XIZ", "energy", "energy_variance",
             "entanglement_entropy" (half chain), "entanglement_entropy_2" (2 sites on the left) or
             "loschmidt_echo".
         n_qubits: number of sites of the system.
@@ -97,6 +99,7 @@ _MAKERS: dict[str, Callable[..., Observable]] = {
     r"connected_correlator_([xyz])_(\d+)_(\d+)": lambda axis, i, j, _: correlator(
         axis, int(i), int(j), connected=True
     ),
+    r"connected_correlators_([xyz])_(\d+)": lambda axis, site, _: connected_correlators(axis, int(site)),
     "pauli_([IXYZ]+)": lambda letters, _: pauli_string(letters),
     "energy": lambda context: context.energy(energy),
     "energy_variance": lambda context: context.energy(energy_variance),
