@@ -253,8 +253,9 @@ def _lattice(given: Mapping[str, Any], key: str, model: type[Hamiltonian]) -> di
     if model is not PauliSum:
         arguments["periodic"] = periodic
     if bonds is not None:
-        if not isinstance(bonds, list | tuple):
+        if not isinstance(bonds, list | tuple) or not all(isinstance(bond, list | tuple) for bond in bonds):
             raise ConfigError(f"`{key}.bonds` must be a list of pairs of sites, but is {bonds!r}.")
+        bonds = [tuple(bond) for bond in bonds]
         arguments["bonds"] = check_bonds(bonds, n_sites)
     return arguments
 

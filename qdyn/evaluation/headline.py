@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def headline(evaluation: Evaluation) -> str:
     """What the figures say about the first trained model, or about the best predictor where none was trained.
 
-    Two predictors whose losses (L_1, or NMSE) differ by no more than two standard errors, sequence by sequence,
-    count as equal.
+    Two predictors whose L_1 (of series: NMSE) differ by no more than two standard errors, sequence by
+    sequence, count as equal.
     """
     trained = [row for row in evaluation.rows if row.standing == "trained"]
     untrained = [row for row in evaluation.rows if row.standing == "untrained"]
