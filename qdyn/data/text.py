@@ -1,0 +1,183 @@
+"""Sentences from a text file as sequences of words: one sentence a line, words between spaces.
+
+That is the form of the word-level Penn Treebank as language models use it, where rare words stand as
+``<unk>`` already; any other file of sentences will do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from qdyn.checks import check_integer
+from qdyn.data.sequences import SequenceDataset
+from qdyn.errors import ArgumentError, DatasetError
+
+BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
+DEFAULT_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """What a file gave.
+
+    Attributes:
+        dataset: The sequences, in three splits.
+        left_out: Sentences that do not fit the length asked for.
+        unknown: Share of words outside the vocabulary, by split.
+    """
+
+    dataset: SequenceDataset
+    left_out: int
+    unknown: Mapping[str, float]
+
+
+def read_sentences(
+    path: str | Path,
+    *,
+    steps: int = 32,
+    exact: bool = False,
+    vocabulary_size: int | None = None,
+    shares: Mapping[str, float] = DEFAULT_SHARES,
+    seed: int = 0,
+    name: str | None = None,
+) -> Sentences:
+    """Read a file of sentences into a dataset of tokens.
+
+    The vocabulary is that of the training split: the words of the other splits that it lacks become
+    ``<unk>``, so no test word is known beforehand. Words are numbered by falling frequency.
+
+    Args:
+        path: UTF-8 text, one sentence a line, words separated by spaces; empty lines are skipped.
+        steps: Predictions that a sentence gives, >= 2.
+        exact: True takes sentences of exactly ``steps + 1`` words as they are, as arXiv:2602.06699 does (33).
+            False takes those that fit between ``<s>`` and ``</s>``, at most ``steps - 1`` words, and pads.
+        vocabulary_size: Largest vocabulary, >= 4, the rarer words becoming ``<unk>``; None keeps every
+            word of the training split.
+        shares: Shares of the sentences in "train", "validation" and "test", which sum to 1.
+        seed: Fixes which sentence falls into which split.
+        name: What to call the dataset; None takes the file's.
+
+    Returns:
+        The dataset and what was left out of it.
+
+    Raises:
+        ArgumentError: a length, a share or a size is out of range.
+        DatasetError: the file cannot be read as UTF-8, or no sentence fits.
+
+    Example:
+        >>> import tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> file = Path(folder.name) / "cats.txt"
+        >>> _ = file.write_text("the cat sleeps" + chr(10) + "a dog runs" + chr(10))
+        >>> found = read_sentences(file, steps=4, shares={"train": 1.0})
+        >>> found.dataset.metadata.vocabulary[:3], found.dataset.n_steps
+        (('<s>', '</s>', '<unk>'), 4)
+        >>> folder.cleanup()
+    """
+    check_integer("steps", steps, minimum=2)
+    if vocabulary_size is not None:
+        check_integer("vocabulary_size", vocabulary_size, minimum=4)
+    file = Path(path)
+    lines, digest = _lines(file)
+    fits = [words for words in lines if _fits(len(words), steps, exact=exact)]
+    if not fits:
+        wanted = f"exactly {steps + 1} words" if exact else f"1 to {steps - 1} words"
+        raise DatasetError(f"The file {file} has no sentence of {wanted} among its {len(lines)}.")
+    order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(fits))
+    sentences = [fits[place] for place in order]
+    splits = _splits(shares, len(sentences))
+    first, last = splits["train"]
+    vocabulary = _vocabulary(sentences[first:last], exact=exact, largest=vocabulary_size)
+    tokens, lengths = _numbered(sentences, vocabulary, steps, exact=exact)
+    dataset = SequenceDataset.from_arrays(
+        tokens,
+        kind="token",
+        vocabulary=vocabulary,
+        lengths=lengths,
+        splits=splits,
+        name=name or file.stem,
+        recipe={
+            "source": "sentences",
+            "file": file.name,
+            "sha256": digest,
+            "steps": steps,
+            "exact": exact,
+            "vocabulary_size": vocabulary_size,
+            "seed": seed,
+        },
+    )
+    return Sentences(
+        dataset,
+        left_out=len(lines) - len(fits),
+        unknown={
+            split: _share_unknown(sentences[begin:end], vocabulary) for split, (begin, end) in splits.items()
+        },
+    )
+
+
+def _lines(file: Path) -> tuple[list[list[str]], str]:
+    try:
+        content = file.read_bytes()
+        text = content.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        reason = getattr(problem, "strerror", None) or getattr(problem, "reason", problem)
+        raise DatasetError(f"The file {file} cannot be read as UTF-8 text: {reason}.") from problem
+    lines = [line.split() for line in text.splitlines()]
+    return [words for words in lines if words], hashlib.sha256(content).hexdigest()
+
+
+def _fits(n_words: int, steps: int, *, exact: bool) -> bool:
+    return n_words == steps + 1 if exact else 1 <= n_words <= steps - 1
+
+
+def _splits(shares: Mapping[str, float], count: int) -> dict[str, tuple[int, int]]:
+    known = list(DEFAULT_SHARES)
+    if not set(shares) <= set(known) or "train" not in shares:
+        raise ArgumentError(
+            f"Argument `shares` must be for 'train' and, if wanted, 'validation' and 'test', but is for "
+            f"{', '.join(map(repr, shares)) or 'nothing'}."
+        )
+    if any(share < 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-9:
+        raise ArgumentError(f"Argument `shares` must be >= 0 and sum to 1, but is {dict(shares)}.")
+    splits, start, total = {}, 0, 0.0
+    for split in known:
+        if split in shares:
+            total += shares[split]
+            splits[split] = (start, round(total * count))
+            start = splits[split][1]
+    if splits["train"][1] == 0:
+        raise ArgumentError(f"Argument `shares` leaves no training sentence of {count}.")
+    return {split: ends for split, ends in splits.items() if ends[1] > ends[0]}
+
+
+def _vocabulary(sentences: Sequence[Sequence[str]], *, exact: bool, largest: int | None) -> list[str]:
+    counts = Counter(word for words in sentences for word in words)
+    special = [UNKNOWN] if exact else [BEGIN, END, UNKNOWN]
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    words = [word for word in ranked if word not in special]
+    return special + (words if largest is None else words[: largest - len(special)])
+
+
+def _numbered(
+    sentences: Sequence[Sequence[str]], vocabulary: Sequence[str], steps: int, *, exact: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens (N, steps + 1), and how many of each row exist."""
+    number = {word: place for place, word in enumerate(vocabulary)}
+    framed = [list(words) if exact else [BEGIN, *words, END] for words in sentences]
+    filler = 0 if exact else number[END]
+    tokens = np.full((len(framed), steps + 1), filler, dtype=np.int32)
+    for row, words in zip(tokens, framed, strict=True):
+        row[: len(words)] = [number.get(word, number[UNKNOWN]) for word in words]
+    return tokens, np.array([len(words) for words in framed])
+
+
+def _share_unknown(sentences: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> float:
+    known = set(vocabulary) - {UNKNOWN}
+    words = [word for sentence in sentences for word in sentence]
+    return sum(word not in known for word in words) / len(words)
