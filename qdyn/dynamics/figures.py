@@ -1,4 +1,4 @@
-"""Figures of trajectories: space-time maps, light cones, entropy, energy, and any expectation value as a line."""
+"""Figures of trajectories: space-time maps, light cones, entropy, energy, any expectation value as a line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,7 +101,7 @@ def plot(
     panels = [_find(source, name, index) for name in listed]
     if ax is not None:
         _draw(ax, source, panels[0], front)
-        return ax.figure  # type: ignore[no-any-return]
+        return cast("Figure", ax.figure)
     columns = min(2, len(panels))
     rows = -(-len(panels) // columns)
     figure = plotting.new_figure(_WIDTH * columns, _HEIGHT * rows + 0.5)
@@ -293,7 +293,7 @@ def _draw_map(axes: Axes, source: Source, panel: _Panel, front: float | None) ->
     axes.yaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
     bar = axes.figure.colorbar(image, ax=axes, pad=0.02, aspect=18)
     bar.set_label(panel.label, color=INK, fontsize=12)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=9.5, color=MUTED)
     if panel.centre is not None:
         bar.set_ticks([-largest, -largest / 4, 0, largest / 4, largest])

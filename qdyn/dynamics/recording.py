@@ -34,7 +34,7 @@ class Quantity:
 
 
 class Recording:
-    """States and expectation values at a list of times; the dataclasses that derive from it have the fields."""
+    """States and expectation values at a list of times; dataclasses that derive from it have the fields."""
 
     times: Tensor
     expectations: Mapping[str, Tensor]
@@ -73,8 +73,9 @@ class Recording:
     def to_xarray(self) -> xarray.Dataset:
         """The same as an ``xarray.Dataset`` with named dimensions, coordinates, units and complex states.
 
-        Dimensions are trajectory (for a batch), time, those of the states and the axes of the observables, such
-        as site. Parameters of the Hamiltonian are coordinates. Tensors on a GPU are copied to main memory.
+        Dimensions are trajectory (for a batch), time, those of the states and the axes of the observables,
+        such as site. Parameters of the Hamiltonian are coordinates. Tensors on a GPU are copied to main
+        memory.
         """
         import xarray
 

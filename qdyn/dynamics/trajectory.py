@@ -11,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qdyn.dynamics.recording import Quantity as Quantity
-from qdyn.dynamics.recording import Recording, read_recording
+from qdyn.dynamics.recording import Quantity, Recording, read_recording
 from qdyn.errors import ArgumentError
 from qdyn.quantum.states import PhaseConvention
 
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from qdyn.hdf5 import Format, NamedArray
     from qdyn.quantum.hamiltonians import Hamiltonian
     from qdyn.quantum.observables import Observable
+
+__all__ = ["Quantity", "Trajectory"]
 
 _MPS, _MPS_BONDS = "final_mps", "final_mps_bonds"
 
@@ -154,7 +155,8 @@ class Trajectory(Recording):
         Example:
             >>> from qdyn import TransverseFieldIsing, evolve, product_state
             >>> traj = evolve(TransverseFieldIsing(5), product_state("00000"), [0.0, 0.5, 1.0])
-            >>> [axes.get_ylabel() for axes in traj.plot(["magnetisation_z", "entanglement_entropy"]).axes[:2]]
+            >>> figure = traj.plot(["magnetisation_z", "entanglement_entropy"])
+            >>> [axes.get_ylabel() for axes in figure.axes[:2]]
             ['site', 'entanglement entropy $S_{2}$ (nat)']
         """
         from qdyn.dynamics.figures import Index, Source, plot
