@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from qdyn.attention.observables import QSAObservables as QSAObservables
     from qdyn.attention.observables import qsa_observables as qsa_observables
     from qdyn.attention.overlap_circuit import qsa_circuit as qsa_circuit
+    from qdyn.data.generate import generate as generate
     from qdyn.data.load import load_dataset as load_dataset
     from qdyn.data.sequences import Batch as Batch
     from qdyn.data.sequences import SequenceDataset as SequenceDataset
     from qdyn.dynamics.evolve import evolve as evolve
     from qdyn.dynamics.jumps import quantum_jumps as quantum_jumps
-    from qdyn.dynamics.lindblad import DensityTrajectory as DensityTrajectory
+    from qdyn.dynamics.density_trajectory import DensityTrajectory as DensityTrajectory
     from qdyn.dynamics.lindblad import evolve_open as evolve_open
     from qdyn.dynamics.trajectory import Trajectory as Trajectory
     from qdyn.dynamics.trotter import trotter as trotter
@@ -58,7 +59,7 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "Batch": "qdyn.data.sequences",
-    "DensityTrajectory": "qdyn.dynamics.lindblad",
+    "DensityTrajectory": "qdyn.dynamics.density_trajectory",
     "DrivenHamiltonian": "qdyn.quantum.drives",
     "LongRangeIsing": "qdyn.quantum.spin_models",
     "MixedFieldIsing": "qdyn.quantum.spin_models",
@@ -82,6 +83,7 @@ _HOME_OF = {
     "evolve_open": "qdyn.dynamics.lindblad",
     "excitation": "qdyn.quantum.channels",
     "fidelity": "qdyn.quantum.states",
+    "generate": "qdyn.data.generate",
     "haar_random_states": "qdyn.quantum.states",
     "ladder_bonds": "qdyn.quantum.lattices",
     "load_dataset": "qdyn.data.load",

@@ -20,6 +20,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 RETRIES = 3
 _CONNECT_SECONDS = 10
 _POLL_SECONDS = 0.5
+_END_SECONDS = 5.0
 
 
 def require_distributed() -> None:
@@ -43,6 +45,10 @@ def require_distributed() -> None:
     for package in ("distributed", "cryptography"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError("Generating with several workers", package=package, extra="scale")
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker that starts runs its parent's script again, which without a guard would start workers.
+        # The parent notices, and says it once.
+        os._exit(1)
 
 
 @contextlib.contextmanager
@@ -53,9 +59,6 @@ def local_cluster(workers: int) -> Iterator[Client]:
         ClusterError: the workers do not start.
     """
     require_distributed()
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
-        # A script without the guard is being run again by its own worker; the first process says so.
-        os._exit(1)
     from distributed import Client, LocalCluster, Security
 
     with contextlib.ExitStack() as stack:
@@ -64,6 +67,7 @@ def local_cluster(workers: int) -> Iterator[Client]:
         scratch = stack.enter_context(
             tempfile.TemporaryDirectory(prefix="qdyn-workers-", ignore_cleanup_errors=True)
         )
+        others = set(multiprocessing.active_children())
         try:
             with _deaf_to_interrupts():
                 cluster = LocalCluster(
@@ -77,15 +81,20 @@ def local_cluster(workers: int) -> Iterator[Client]:
                     local_directory=scratch,
                     # What fits was decided before; a limit would make dask pause a worker for ever.
                     memory_limit=None,
-                    scheduler_kwargs={"allowed_failures": RETRIES},
+                    scheduler_kwargs={
+                        "allowed_failures": RETRIES,
+                        # dask would serve a page of information in any case, and on a fixed port.
+                        "dashboard": False,
+                        "dashboard_address": "127.0.0.1:0",
+                    },
                 )
-                stack.callback(_close, cluster)
+                stack.callback(_close, cluster, others)
                 client = stack.enter_context(Client(cluster, set_as_default=False))
         except (RuntimeError, OSError) as problem:
             raise ClusterError(
-                "The worker processes did not start. A script must make them under "
-                f"`if __name__ == '__main__':`. ({_one_line(problem)})"
-            ) from problem
+                f"The worker processes did not start: {_one_line(problem)} In a script, whatever starts "
+                "workers must stand under `if __name__ == '__main__':`."
+            ) from None
         yield client
 
 
@@ -200,14 +209,23 @@ def _quiet() -> Iterator[None]:
             one.setLevel(level)
 
 
-def _close(cluster: Any) -> None:
+def _close(cluster: Any, others: set[BaseProcess]) -> None:
     """End a cluster of our own at once: a shard that is being made is begun anew another time."""
     for nanny in cluster.workers.values():
         nanny.auto_restart = False
-        if nanny.pid is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(nanny.pid, signal.SIGKILL)
+    _end_workers(others)
     cluster.close()
+    _end_workers(others)  # those that were just starting in place of a killed one
+
+
+def _end_workers(others: set[BaseProcess]) -> None:
+    children = set(multiprocessing.active_children()) - others
+    ours = [process for process in children if process.name.startswith("Dask Worker")]
+    for process in ours:
+        process.kill()
+    until = time.monotonic() + _END_SECONDS
+    while any(process.is_alive() for process in ours) and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def _one_line(problem: BaseException) -> str:

@@ -15,10 +15,9 @@ WORKER_BYTES = 300 << 20
 _UNITS_OF_TIME = (("days", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0), ("ms", 1e-3))
 
 
-def memory_needed(source: Source, *, workers: int) -> int:
-    """Bytes for ``workers`` processes that make one block each; a single one is this very process."""
-    own = 0 if workers == 1 else WORKER_BYTES
-    return workers * (own + source.working_bytes())
+def memory_each(source: Source, *, cluster: bool) -> int:
+    """Bytes for a worker that makes one block: of a cluster, or this very process."""
+    return source.working_bytes() + (WORKER_BYTES if cluster else 0)
 
 
 def check_room(folder: Path, name: str, layout: Layout, *, left: int) -> None:
@@ -41,7 +40,7 @@ def check_machine(name: str, source: Source, *, workers: int) -> None:
         MemoryLimitError: the workers need more than is available.
     """
     check_memory(
-        memory_needed(source, workers=workers),
+        workers * memory_each(source, cluster=workers > 1),
         f"Generating {name} with {counted(workers, 'worker')}",
         remedy="Use fewer workers." if workers > 1 else "",
     )
@@ -63,7 +62,7 @@ def readable_time(seconds: float) -> str:
     ['4.2 ms', '12 s', '1.5 h', '4.6 days']
     """
     for unit, length in _UNITS_OF_TIME:
-        if seconds >= 2 * length or unit == "ms":
+        if seconds >= length or unit == "ms":
             value = seconds / length
             break
     return f"{value:.0f} {unit}" if value >= 9.95 else f"{value:.1f} {unit}"

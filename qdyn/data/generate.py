@@ -31,7 +31,7 @@ from qdyn.data.cluster import (
     wait_for_workers,
     workers_of,
 )
-from qdyn.data.estimate import check_machine, check_room, counted, memory_needed, readable_time
+from qdyn.data.estimate import check_machine, check_room, counted, memory_each, readable_time
 from qdyn.data.layout import Layout, dataset_digest
 from qdyn.data.manifest import MANIFEST, Manifest, Shard, read_manifest
 from qdyn.data.plan import (
@@ -46,7 +46,6 @@ from qdyn.data.plan import (
 from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.shards import Job, make_shard, try_first
 from qdyn.data.sharing import examine, share
-from qdyn.data.source import Source
 from qdyn.errors import DatasetError, OutputError
 from qdyn.files import make_folder, write_json
 from qdyn.hdf5 import SCHEMA_VERSION, open_file, read_array
@@ -55,6 +54,8 @@ from qdyn.memory import readable_size
 if TYPE_CHECKING:
     from distributed import Client
 
+# A network file system may show a new file so many seconds late.
+_PATIENCE = 10.0
 # Below so many sequences, trying two would cost more than it tells.
 _WORTH_A_TRIAL = 20
 
@@ -150,14 +151,15 @@ def generate_into(
         left = sum(plan.size_of(number) for number in missing)
         if client is None:
             workers = max(1, min(workers, len(missing)))
-        _say(_needs(recipe, source, layout, left=left, workers=workers), progress)
+        each = memory_each(source, cluster=client is not None or workers > 1)
+        _say(_needs(recipe, layout, left=left, workers=workers, each=each), progress)
         check_room(folder, recipe.name, layout, left=left)
         if client is None:
             check_machine(recipe.name, source, workers=workers)
         write_json(folder / PLAN, plan.to_json())
         if client is None and workers > 1:
             client = stack.enter_context(local_cluster(workers))
-        job = Job(folder, plan, source, recipe.fingerprint())
+        job = Job(folder, plan, source, recipe.fingerprint(), _PATIENCE)
         _make_shards(client, job, missing, left=left, progress=progress)
     remove_parts(folder)  # of workers that were killed
     manifest = _manifest(folder, plan, layout, size=size, workers=workers, seconds=time.monotonic() - began)
@@ -188,8 +190,8 @@ def _make_shards(client: Client | None, job: Job, missing: list[int], *, left: i
     _say(_takes(recipe, left / found.sequences_per_second, workers=found.n_workers), progress)
     if found.n_threads > found.n_workers:
         _say(
-            f"{recipe.name}: a worker uses one of its threads: `dask worker --nworkers N --nthreads 1` gives "
-            f"more workers than these {found.n_workers} for {found.n_threads} threads",
+            f"{recipe.name}: the workers have {found.n_threads} threads and use one each: `dask worker "
+            "--nworkers N --nthreads 1` makes N workers of one thread",
             progress,
         )
     with bar() as shown:
@@ -209,14 +211,11 @@ def _gather(client: Client, count: int, *, name: str, progress: bool) -> int:
     return len(workers_of(client))
 
 
-def _needs(recipe: Recipe, source: Source, layout: Layout, *, left: int, workers: int) -> str:
-    memory = memory_needed(source, workers=workers)
-    each = "" if workers == 1 else f", {readable_size(memory // workers)} for each of {workers} workers"
-    return (
-        f"{recipe.name}: {recipe.count} sequences, {left} to make: "
-        f"{readable_size(left * layout.bytes_per_sequence)} on disk, about {readable_size(memory)} of memory"
-        f"{each}"
-    )
+def _needs(recipe: Recipe, layout: Layout, *, left: int, workers: int, each: int) -> str:
+    disk, memory = readable_size(left * layout.bytes_per_sequence), readable_size(workers * each)
+    shared = f" ({readable_size(each)} in each of {workers} workers)" if workers > 1 else ""
+    what = f"{recipe.name}: {recipe.count} sequences, {left} to make"
+    return f"{what}: {disk} on disk, about {memory} of memory{shared}"
 
 
 def _takes(recipe: Recipe, seconds: float, *, workers: int) -> str:

@@ -38,12 +38,14 @@ class Job:
         source: what makes its sequences. It travels with the job, so that workers also have one that was
             registered in a script or a notebook.
         fingerprint: of the recipe, as the plan in the folder has it.
+        patience: seconds after which a file that another machine has written must be seen.
     """
 
     folder: Path
     plan: Plan
     source: Source
     fingerprint: str
+    patience: float
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 _POLL_SECONDS = 0.1
-_LOOK_SECONDS = 30.0
+_LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,7 @@ def share(
         number: client.submit(make, job, number, standard, topic, key=f"{topic}-{number}", pure=False)
         for number in missing
     }
+    looked, anybody = time.monotonic(), True
     try:
         while waiting:
             for number in [number for number, future in waiting.items() if future.done()]:
@@ -113,6 +114,11 @@ def share(
                 _wait_for_file(job, number)
                 progress.finished(number)
             progress.tell()
+            if time.monotonic() > looked + _LOOK_SECONDS:
+                looked, before = time.monotonic(), anybody
+                anybody = bool(workers_of(client))
+                if before and not anybody:
+                    said("no worker is left: waiting until one comes")
             if waiting:
                 time.sleep(_POLL_SECONDS)
     finally:
@@ -232,7 +238,7 @@ def _common_checksum(trials: Mapping[str, Trial]) -> str:
 def _wait_for_file(job: Job, number: int) -> None:
     """See that the file that a worker has written stands here; a network file system may show it late."""
     path = shard_path(job.folder, number)
-    until = time.monotonic() + _LOOK_SECONDS
+    until = time.monotonic() + job.patience
     while not path.is_file():
         if time.monotonic() > until:
             raise ClusterError(

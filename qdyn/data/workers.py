@@ -25,7 +25,6 @@ from qdyn.memory import available_memory
 #: Packages on which the bits of a dataset, or what is sent over the wire, may depend.
 _PACKAGES = ("torch", "numpy", "scipy", "numba", "distributed")
 _TELL_SECONDS = 0.25
-_LOOK_SECONDS = 5.0
 # By the fingerprint of the recipe: a worker makes many shards of one.
 _trials: dict[str, Trial] = {}
 
@@ -176,7 +175,7 @@ def _trial(job: Job) -> Trial:
 def _sees_folder(job: Job) -> bool:
     """Whether the plan of this very job is to be read here; a network file system may show it late."""
     wanted = job.fingerprint, job.plan.shard_size
-    until = time.monotonic() + _LOOK_SECONDS
+    until = time.monotonic() + job.patience
     while read_plan(job.folder) != wanted:
         if time.monotonic() > until:
             return False
