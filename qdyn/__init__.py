@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from qdyn.data.load import load_dataset as load_dataset
     from qdyn.data.sequences import Batch as Batch
     from qdyn.data.sequences import SequenceDataset as SequenceDataset
+    from qdyn.dynamics.density_trajectory import DensityTrajectory as DensityTrajectory
     from qdyn.dynamics.evolve import evolve as evolve
     from qdyn.dynamics.jumps import quantum_jumps as quantum_jumps
-    from qdyn.dynamics.density_trajectory import DensityTrajectory as DensityTrajectory
     from qdyn.dynamics.lindblad import evolve_open as evolve_open
     from qdyn.dynamics.trajectory import Trajectory as Trajectory
     from qdyn.dynamics.trotter import trotter as trotter
