@@ -5,12 +5,8 @@ python scripts/count_circuits.py > docs/circuit-costs.md
 
 from __future__ import annotations
 
-import torch
-
-import qdyn
-from qdyn.attention.overlap_circuit import qsa_circuit
-from qdyn.quantum.circuit import Circuit
-from qdyn.quantum.counting import count_circuit, count_table, growth_exponent
+from qdyn.attention.circuit_costs import CircuitSize
+from qdyn.quantum.counting import count_table, growth_exponent
 
 LAYERS = 4
 SERIES = {
@@ -26,13 +22,8 @@ does not grow with the size: the blocks of W and V and, in k, the value register
 little above 1 because the pairs i <= j are prepared in O(T log T)."""
 
 
-def circuit(steps: int, n_qubits: int, degree: int, kernel: str) -> Circuit:
-    states = qdyn.haar_random_states(n_qubits=n_qubits, batch=steps + 1, seed=0)
-    angles = torch.zeros(LAYERS, n_qubits, 3)
-    phases = torch.zeros(steps)
-    return qsa_circuit(
-        states[:-1], states[1:], angles, angles, kernel=kernel, degree=degree, phases=phases
-    ).circuit
+def size(steps: int, n_qubits: int, degree: int, kernel: str) -> CircuitSize:
+    return CircuitSize(steps, n_qubits, degree, layers=LAYERS, kernel=kernel)
 
 
 def main() -> None:
@@ -43,7 +34,7 @@ def main() -> None:
         "also those that load data.\n"
     )
     rows = [
-        (f"{kernel}, T={steps}, d={2**n}, k={degree}", count_circuit(circuit(steps, n, degree, kernel)))
+        (f"{kernel}, T={steps}, d={2**n}, k={degree}", size(steps, n, degree, kernel).count())
         for kernel in ("monomial", "polynomial")
         for steps, n, degree in [(4, 2, 1), (4, 2, 2), (8, 3, 1), (8, 3, 2), (16, 4, 1), (16, 4, 2)]
     ]
@@ -53,7 +44,7 @@ def main() -> None:
     print("| size | series (T, d, k) | CNOTs | fitted exponent | published: O(k T d) loads |")
     print("|---|---|---|---|---|")
     for place, (name, series) in enumerate(SERIES.items()):
-        counts = [count_circuit(circuit(*sizes, "monomial")).two_qubit_gates for sizes in series]
+        counts = [size(*sizes, "monomial").count().two_qubit_gates for sizes in series]
         shown = [(steps, 2**n, degree) for steps, n, degree in series]
         exponent = growth_exponent([sizes[place] for sizes in shown], counts)
         print(f"| {name} | {shown} | {counts} | {exponent:.2f} | 1 |")

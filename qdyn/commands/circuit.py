@@ -50,7 +50,7 @@ def parser() -> CommandParser:
         default=0,
         help="sequence of the test split (default: 0)",
     )
-    made.add_argument("--count", action="store_true", help="qubits, gates by kind, depth, parameters")
+    made.add_argument("--count", action="store_true", help="qubits, gates by kind, depth, parameters, growth")
     made.add_argument(
         "--draw", metavar="FILE", nargs="?", const="-", help="draw it: as text, or an SVG or PNG"
     )
@@ -77,6 +77,8 @@ def run(options: Any) -> int:
     asked = options.draw or options.qasm or measures
     if options.count or not asked:
         print(_count(options, programs[0]))
+    if options.count:
+        print(_growth(options, model, batch))
     if options.draw == "-":
         from qdyn.quantum.drawing import draw_text
 
@@ -145,6 +147,27 @@ def _count(options: Any, program: Program) -> str:
         f"depth        {cost.depth}\n"
         f"parameters   {cost.parameters}, those that load the data among them"
     )
+
+
+def _growth(options: Any, model: QSAPredictor, batch: Batch) -> str:
+    """How the CNOTs grow around the model's sizes."""
+    from qdyn.attention.circuit_costs import CircuitSize, circuit_growth
+
+    config = model.config
+    dimension = model.embedding.states(batch.inputs, model.embedding.frame()).shape[-1]
+    size = CircuitSize(
+        steps=options.steps,
+        n_qubits=dimension.bit_length() - 1,
+        degree=config.degree,
+        layers=config.layers,
+        kernel=config.kernel,
+        ansatz=config.unitaries,
+    )
+    lines = ["growth       CNOTs ~ size^a around these sizes, the others kept"]
+    for one in circuit_growth(size):
+        series = ", ".join(f"{value}: {cnots}" for value, cnots in zip(one.sizes, one.cnots, strict=True))
+        lines.append(f"  {one.name}          a = {one.exponent:.2f} ({series})")
+    return "\n".join(lines)
 
 
 def _draw(program: Program, path: Path) -> None:

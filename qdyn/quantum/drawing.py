@@ -99,7 +99,9 @@ def draw_figure(circuit: Circuit, *, path: str | None = None) -> Figure:
             corner = (place - 0.4, gate.target - 0.3)
             axes.add_patch(Rectangle(corner, 0.8, 0.6, fc="#e8eef7", ec="0.2", zorder=2))
             label = _LABELS[gate.name] + ("\n" + _angle_text(gate) if gate.angles else "")
-            axes.text(place, gate.target, label, ha="center", va="center", fontsize=5.5, zorder=3)
+            longest = max(len(line) for line in label.split("\n"))
+            size = min(5.5, 50 / longest)  # so that it stays in its box
+            axes.text(place, gate.target, label, ha="center", va="center", fontsize=size, zorder=3)
     if path is not None:
         figure.savefig(path, dpi=150)
     return figure

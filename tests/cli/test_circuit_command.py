@@ -31,11 +31,20 @@ def figures(output: str, name: str) -> list[float]:
 
 
 def test_count_names_every_register(typed: Typed) -> None:
-    done = typed("circuit", "qsa-tfim-4q", "--count")
+    done = typed("circuit", "qsa-tfim-4q")
     assert done.returncode == 0, done.stderr
     # 2 ceil(log2 4) + (8 + 1) 4 + 8 of arXiv:2602.06699
     assert re.search(r"^qubits +48 \(C1 2, C2 2, A 4, B_1 4,.* P 8\)$", done.stdout, re.MULTILINE)
     assert "CNOTs" in done.stdout
+
+
+def test_count_says_how_the_cost_grows(typed: Typed) -> None:
+    done = typed(*SMALL, "--count")
+    assert done.returncode == 0, done.stderr
+    for name, sizes in (("T", [1, 3, 6]), ("d", [8, 16, 32]), ("k", [1, 2])):
+        (line,) = (line for line in done.stdout.splitlines() if line.startswith(f"  {name} "))
+        assert re.findall(r"(\d+):", line) == [str(size) for size in sizes]
+        assert 0.4 < float(re.findall(r"a = ([0-9.]+)", line)[0]) < 1.6
 
 
 def test_an_exact_run_equals_the_closed_form(typed: Typed) -> None:

@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from qdyn.quantum.lowering import lower
 from qdyn.quantum.noise import GateNoise
 from qdyn.quantum.program import AllZero, PauliObservable, Program
 from qdyn.quantum.random_circuits import random_circuit
+from qdyn.quantum.states import haar_random_states
 from qdyn.quantum.statevector import run_statevector
 
 cudaq = pytest.importorskip("cudaq", reason="CUDA-Q is not installed")
@@ -177,6 +179,59 @@ def test_the_installed_release_does_not_add_qubits() -> None:
         cudaq.reset_target()
         # <Z> of the first loaded qubit is 0.36 - 0.64, and turns over where the plain qubit is 1.
         assert (size, round(found, 6)) == (8, round(-0.28 * np.cos(0.4), 6)), (target, versions)
+
+
+class ThreeUnits:
+    """CUDA-Q with a target that claims three processors, which take turns on the one that is there."""
+
+    def __init__(self) -> None:
+        self.used: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in ("observe_async", "get_state_async"):
+            return getattr(cudaq, name)
+
+        def submit(*arguments: Any, qpu_id: int) -> Any:
+            self.used.append(qpu_id)
+            return getattr(cudaq, name)(*arguments)
+
+        return submit
+
+    def get_target(self) -> Any:
+        return SimpleNamespace(name="qpp-cpu", num_qpus=lambda: 3)
+
+
+def test_circuits_are_spread_over_the_processors_of_a_target() -> None:
+    """What a machine without several GPUs can show: who gets which circuit, and that order is kept."""
+    circuits = [Circuit(q=1).ry(0, 0.2 * k) for k in range(7)]
+    executor = CudaqExecutor()
+    executor._cudaq = units = ThreeUnits()
+    found = executor.expectations(circuits, PauliObservable(((1.0, "Z"),)))
+    np.testing.assert_allclose(found, np.cos(0.2 * np.arange(7)), atol=1e-12)
+    states = executor.states(circuits)
+    np.testing.assert_allclose([abs(s[0]) ** 2 for s in states], np.cos(0.1 * np.arange(7)) ** 2, atol=1e-12)
+    assert units.used == [0, 1, 2, 0, 1, 2, 0] * 2
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("target", ["nvidia:fp64", "nvidia:mqpu,fp64"])
+def test_gpu_targets_give_the_same_amplitudes(target: str) -> None:
+    circuits = [random_circuit(n_qubits=5, n_gates=20, seed=seed) for seed in range(4)]
+    theta = {"theta": np.arange(5) * 0.3}
+    found = CudaqExecutor(target).states([circuit.bind(theta) for circuit in circuits])
+    for circuit, state in zip(circuits, found, strict=True):
+        np.testing.assert_allclose(state, run_statevector(circuit, theta).numpy(), atol=1e-10)
+
+
+def test_given_states_are_continued() -> None:
+    """The circuit acts as often as asked, on states in our order of the bits."""
+    circuit = random_circuit(n_qubits=3, n_gates=12, seed=4).bind({"theta": np.arange(5) * 0.3})
+    psi = haar_random_states(n_qubits=3, batch=2, seed=0)
+    expected = psi
+    for _ in range(3):
+        expected = run_statevector(circuit, initial=expected)
+    found = CudaqExecutor().continued(circuit, list(psi.numpy()), repeats=3)
+    np.testing.assert_allclose(found, expected.numpy(), atol=1e-12)
 
 
 def test_importing_qdyn_does_not_import_cudaq() -> None:
