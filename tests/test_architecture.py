@@ -47,6 +47,7 @@ KERNELS = {
     "qdyn.dynamics.kernels",
     "qdyn.dynamics.jump_kernels",
     "qdyn.dynamics.lane_kernels",
+    "qdyn.dynamics.lindblad_kernels",
     "qdyn.quantum.compiling",
     "qdyn.quantum.cudaq_kernel",
     "qdyn.quantum.product_kernels",

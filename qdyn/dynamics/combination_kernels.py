@@ -53,18 +53,7 @@ def finish_group(
         for entry in range(first, first + active):
             place_after = after[entry] * size + start if after[entry] >= 0 else -1
             place_before = before[entry] * size + start if before[entry] >= 0 else -1
-            _add_group(
-                rows,
-                pitch,
-                group * GROUP,
-                start,
-                chunk,
-                weights[entry],
-                out,
-                place_after,
-                place_before,
-                group == 0,
-            )
+            add_group(rows, pitch, group, start, chunk, weights[entry], out, place_after, place_before)
             if entry >= first + unfinished:
                 _turn(out, place_after, chunk, phases[entry, 0], phases[entry, 1])
                 _turn(out, place_before, chunk, phases[entry, 0], -phases[entry, 1])
@@ -72,11 +61,13 @@ def finish_group(
 
 @compiled
 @no_type_check
-def _add_group(rows, pitch, oldest, start, chunk, weight, out, place_after, place_before, first):
+def add_group(rows, pitch, group, start, chunk, weight, out, place_after, place_before):
     """Two states the same time after and before the centre grow by E - i O and E + i O.
 
-    E and O are the weighted sums over the even and the odd vectors of the group.
+    E and O are the weighted sums over the even and the odd vectors of the group; the first one begins them.
+    Places of -1 stand for no state.
     """
+    oldest, first = group * GROUP, group == 0
     one = rows.dtype.type(1.0)
     sign, opposite = alternate_strip(one), alternate_strip(-one)
     weight_0, weight_1 = splat_strip(weight[oldest]), splat_strip(weight[oldest + 1])

@@ -1,8 +1,7 @@
-"""Non-Hermitian generators for `jump_kernels.follow`: with damping alone, and the whole Lindblad equation.
+"""The Lindblad equation as a sum of Pauli strings, and how far one Chebyshev basis of it reaches.
 
-Between jumps a pure state obeys d psi / dt = -i (H - i Gamma) psi with Gamma = sum_k L_k^H L_k / 2. A density
-matrix of n sites is a vector of 2 n sites, row index first, so that the Lindblad equation is a sum of Pauli
-strings with complex coefficients.
+A density matrix of n sites is a vector of 2 n sites, row index first, so that the Lindblad equation is a sum
+of Pauli strings with complex coefficients.
 
 The Chebyshev series of exp(-i G t) converges for every G whose numerical range lies in [-R, R] x i [-s, s]:
 T_k(G / R) is at most (1 + sqrt 2) rho^k there, rho that of the smallest ellipse around this rectangle with
@@ -38,16 +37,13 @@ _ROW_BYTES = 2**28
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """Operators, spectra and jumps as the kernel reads them; see `qdyn.dynamics.jump_kernels.follow`."""
+    """Operators and spectra as the kernel reads them; see `qdyn.dynamics.lindblad_kernels.follow`."""
 
     operators: LaneOperators
     radii: Reals
     middles: Reals
     shift: float
     spread: float
-    jump_bits: Integers
-    jump_weights: Reals
-    jump_matrices: NDArray[np.complex128]
 
     @property
     def damping(self) -> Reals:
@@ -62,28 +58,6 @@ class Window:
     spans: Reals
     lengths: Integers
     n_nodes: int
-
-
-def damped(hamiltonian: Hamiltonian, channels: Sequence[Channel]) -> Generator:
-    """H - i Gamma with the jumps that go with it."""
-    terms = hamiltonian.pauli_terms()
-    jumps = [jump for channel in channels for jump in channel.jumps(terms.n_sites)]
-    strings = _collect(terms)
-    for site, matrix in jumps:
-        for word, value in _pauli_parts(matrix.conj().T @ matrix, site):
-            _accumulate(strings, word, -0.5j * value)
-    lower, upper = _bounds(terms)
-    operators = _operators(terms.n_sites, strings, (lower + upper) / 2)
-    bits = [1 << (terms.n_sites - 1 - site) for site, _ in jumps]
-    squares = [np.diag(matrix.conj().T @ matrix).real for _, matrix in jumps]
-    return _generator(
-        operators,
-        (upper - lower) / 2,
-        (upper + lower) / 2,
-        jump_bits=np.array(bits, dtype=np.int64),
-        jump_weights=np.array(squares, dtype=np.float64).reshape(-1, 2),
-        jump_matrices=np.array([matrix for _, matrix in jumps], dtype=np.complex128).reshape(-1, 2, 2),
-    )
 
 
 def lindblad(hamiltonian: Hamiltonian, channels: Sequence[Channel]) -> Generator:
@@ -111,17 +85,14 @@ def lindblad(hamiltonian: Hamiltonian, channels: Sequence[Channel]) -> Generator
     return _generator(operators, upper - lower + crossing, np.zeros(len(lower)))
 
 
-def choose_window(
-    generator: Generator, *, times: Reals, error: float, n_rows_bytes: int, jump_rate: float = 0.0
-) -> Window:
-    """The duration that costs least for what it brings, until the next jump ends it early.
+def choose_window(generator: Generator, *, times: Reals, error: float, n_rows_bytes: int) -> Window:
+    """The duration that costs least for what it brings.
 
     Args:
         generator: what is followed.
         times: the times to reach.
         error: largest norm of what the series leave out, over the whole evolution.
         n_rows_bytes: memory of one vector of all lanes.
-        jump_rate: mean number of jumps in unit time.
     """
     longest = min(_LONGEST_SERIES, max(12, _ROW_BYTES // n_rows_bytes))
     last = float(times[-1])
@@ -139,9 +110,8 @@ def choose_window(
             if length > longest:
                 break
             n_nodes = max(1.0, span / spacing)
-            useful = -math.expm1(-jump_rate * span) / jump_rate if jump_rate > 0 else span
-            cost = length * (generator.operators.cost + n_nodes + (2 if jump_rate > 0 else 0))
-            best = min(best, (cost / useful, span * (1 + 1e-9), length))
+            cost = length * (generator.operators.cost + n_nodes)
+            best = min(best, (cost / span, span * (1 + 1e-9), length))
         spans.append(best[1])
         lengths.append(best[2])
     return Window(np.array(spans), np.array(lengths, dtype=np.int64), _MOST_NODES)
@@ -155,10 +125,7 @@ def count_terms(phase: float, spread: float, tolerance: float) -> int:
     >>> count_terms(5.0, 0.0, 1e-10)
     21
     """
-    corner = complex(1.0, spread)
-    root = (corner * corner - 1) ** 0.5
-    rho = max(abs(corner + root), abs(corner - root))
-    ratio = phase * rho / 2
+    ratio = phase * growth_of(spread) / 2
     term, order = 2 * (1 + math.sqrt(2)), 0
     while True:
         order += 1
@@ -167,14 +134,17 @@ def count_terms(phase: float, spread: float, tolerance: float) -> int:
             return max(2, order)
 
 
+def growth_of(spread: float) -> float:
+    """Base of the growth of |T_k(G)|: the sum of the half axes of the ellipse around the rectangle."""
+    corner = complex(1.0, spread)
+    root = (corner * corner - 1) ** 0.5
+    return max(abs(corner + root), abs(corner - root))
+
+
 def _generator(
     operators: LaneOperators,
     radii: NDArray[np.float64],
     middles: NDArray[np.float64],
-    *,
-    jump_bits: NDArray[np.int64] | None = None,
-    jump_weights: NDArray[np.float64] | None = None,
-    jump_matrices: NDArray[np.complex128] | None = None,
 ) -> Generator:
     diagonal = operators.damping[0]
     shift = float(diagonal.max() + diagonal.min()) / 2
@@ -186,9 +156,6 @@ def _generator(
         middles,
         shift,
         spread,
-        np.zeros(0, dtype=np.int64) if jump_bits is None else jump_bits,
-        np.zeros((0, 2)) if jump_weights is None else jump_weights,
-        np.zeros((0, 2, 2), dtype=np.complex128) if jump_matrices is None else jump_matrices,
     )
 
 

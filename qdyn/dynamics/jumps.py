@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qdyn.checks import check_integer
-from qdyn.dynamics.dissipation import Generator, Window, choose_window, damped
+from qdyn.dynamics.damping import DampedOperator, JumpWindows, choose_windows
 from qdyn.dynamics.evolve import InitialState, Observables, check_problem, product_start
 from qdyn.dynamics.methods import Problem, Store
 from qdyn.dynamics.recorder import Recorder
@@ -22,9 +22,12 @@ from qdyn.memory import check_memory, empty_tensor
 from qdyn.quantum.channels import Channel
 from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian
+from qdyn.quantum.kernel_operator import zeros
 
 _DEFAULT_ERROR = 1e-9
 _CHUNK_BYTES = 2**27
+# Numbers between two vectors of a workspace: a power of two apart, they would share cache sets.
+_PITCH = 48
 
 
 def quantum_jumps(
@@ -148,66 +151,100 @@ def check_open(problem: Problem) -> None:
         )
 
 
-def run(  # noqa: PLR0917
-    problem: Problem,
-    generator: Generator,
-    window: Window,
-    initial: NDArray[np.float64],
-    members: NDArray[np.int64],
-    seeds: NDArray[np.uint64],
-    out: Tensor,
+def _sample(
+    problem: Problem, recorder: Recorder, channels: tuple[Channel, ...], seed: int
 ) -> NDArray[np.int64]:
-    """Follow ``members`` to all times > 0, spread over threads; returns their numbers of jumps.
+    """Hand over the states of all trajectories; returns their numbers of jumps."""
+    n_zero = int((problem.times == 0).sum())
+    jumps = np.zeros(problem.n_trajectories, dtype=np.int64)
+    if n_zero:
+        for block in sorted({(block.start, block.stop) for block, _ in recorder.blocks()}):
+            together = slice(*block)
+            recorder.put(together, slice(0, 1), problem.initial_states[together, None])
+    later = problem.times.numpy()[n_zero:]
+    if not len(later):
+        return jumps
+    damped = DampedOperator.of(problem.terms, channels)
+    error = _DEFAULT_ERROR if problem.error is None else problem.error
+    windows = choose_windows(damped, times=later, error=error)
+    states = recorder.states
+    room = problem.n_trajectories
+    if states is None:
+        room = max(torch.get_num_threads(), _CHUNK_BYTES // (16 * problem.dimension * len(later)))
+    for first in range(0, problem.n_trajectories, room):
+        together = slice(first, min(first + room, problem.n_trajectories))
+        found = states
+        if found is None:
+            shape = (together.stop - first, len(later), problem.dimension)
+            found = empty_tensor(*shape, dtype=torch.complex128)
+        index = n_zero if states is not None else 0
+        jumps[together] = _follow(problem, damped, windows, together, seed, found, index)
+        if states is None:
+            recorder.put(together, slice(n_zero, problem.n_times), found)
+    if states is not None:
+        recorder.measure_stored()
+    return jumps
+
+
+def _follow(  # noqa: PLR0917
+    problem: Problem,
+    damped: DampedOperator,
+    windows: JumpWindows,
+    together: slice,
+    seed: int,
+    out: Tensor,
+    first_index: int,
+) -> NDArray[np.int64]:
+    """Follow some trajectories through all times > 0, spread over threads; returns their numbers of jumps.
 
     Args:
-        problem: what the times and the members belong to.
-        generator: what they obey.
-        window: how far one Chebyshev basis reaches.
-        initial: their initial vectors as real planes, (members or 1, 2, 2**sites).
-        members: indices of trajectories of the problem.
-        seeds: where their random streams start.
-        out: takes the vectors from the first time > 0 on, (members, times, at most 2**sites), complex.
+        problem: what the times and the trajectories belong to.
+        damped: what they obey.
+        windows: how far one basis reaches.
+        together: the trajectories.
+        seed: seed of all jumps.
+        out: takes their states, (trajectories, times, 2**n).
+        first_index: index of the first time > 0 in ``out``.
     """
     from qdyn.dynamics import jump_kernels as kernels
-    from qdyn.dynamics.lane_kernels import GAP, LANES
+    from qdyn.dynamics.combination_kernels import GROUP
 
-    operators = generator.operators
-    dimension = 2**operators.n_sites
-    times = problem.times.numpy()
-    n_zero = int((times == 0).sum())
+    members = np.arange(together.start, together.stop)
+    seeds = [np.random.SeedSequence(seed, spawn_key=(i,)).generate_state(1, np.uint64)[0] for i in members]
+    states = (
+        problem.initial_states[:1]
+        if problem.initial_states.stride(0) == 0
+        else problem.initial_states[together]
+    )
+    size = 2 << damped.operator.n_sites
+    initial = np.zeros((len(states), size))
+    initial[:, : 2 * problem.dimension] = (
+        torch.view_as_real(states).reshape(len(states), -1).numpy(force=True)
+    )
     jumps = np.zeros(len(members), dtype=np.int64)
+    times = problem.times.numpy()
     real = torch.view_as_real(out).reshape(*out.shape[:2], -1).numpy()
 
-    def of_members(values: NDArray[Any]) -> NDArray[Any]:
-        return values if len(values) == 1 else values[members]
+    def own(values: NDArray[Any]) -> NDArray[Any]:
+        return values if len(values) == 1 else values[together]
 
-    shared = (
-        of_members(generator.radii),
-        of_members(generator.middles),
-        of_members(window.lengths),
-        of_members(window.spans),
-        of_members(operators.energies),
-        generator.damping,
-        generator.shift,
-        operators.flips,
-        of_members(operators.coefficients),
-        operators.masks,
-        operators.signs,
-        operators.turns,
-        generator.jump_bits,
-        generator.jump_weights,
-        generator.jump_matrices,
-    )
+    by_hamiltonian = [own(values) for values in (
+        damped.middles, damped.radii, windows.lengths, windows.spans, windows.tolerances, windows.growths
+    )]  # fmt: skip
+    operator = damped.operator.members(members)
 
     def follow(part: NDArray[np.int64]) -> None:
-        length = 2 * (dimension * LANES + GAP) + kernels.PADDING
-        rows = empty_tensor(int(window.lengths.max()) * length, dtype=torch.float64).zero_().numpy()
-        nodes = empty_tensor((window.n_nodes + 2) * length, dtype=torch.float64).zero_().numpy()
+        pitch = size + _PITCH
+        n_columns = GROUP * -(-int(windows.lengths.max()) // GROUP)
         kernels.follow(
-            part, seeds, initial, times[n_zero:], real, n_zero, jumps, *shared, rows, nodes, dimension
-        )
+            part, np.array(seeds), initial, times[times > 0], real, first_index, jumps, operator.tables,
+            *by_hamiltonian, damped.damping, damped.loss, damped.shift,
+            damped.jump_bits, damped.jump_weights, damped.jump_matrices,
+            zeros(GROUP * pitch, np.float64), pitch, zeros((windows.n_nodes + 3) * pitch, np.float64),
+            np.zeros((windows.n_nodes + 2, n_columns)), *operator.workspaces(),
+        )  # fmt: skip
 
-    n_threads = max(1, min(len(members) // LANES, torch.get_num_threads()))
+    n_threads = min(len(members), torch.get_num_threads())
     parts = np.array_split(np.arange(len(members)), n_threads)
     if n_threads == 1:
         follow(parts[0])
@@ -215,64 +252,6 @@ def run(  # noqa: PLR0917
         with ThreadPoolExecutor(n_threads) as pool:
             list(pool.map(follow, parts))
     return jumps
-
-
-def _sample(
-    problem: Problem, recorder: Recorder, channels: tuple[Channel, ...], seed: int
-) -> NDArray[np.int64]:
-    from qdyn.dynamics.lane_kernels import LANES
-
-    generator = damped(problem.hamiltonian, channels)
-    times = problem.times.numpy()
-    n_zero = int((times == 0).sum())
-    later = times[n_zero:]
-    jumps = np.zeros(problem.n_trajectories, dtype=np.int64)
-    if n_zero:
-        for block in sorted({(block.start, block.stop) for block, _ in recorder.blocks()}):
-            together = slice(*block)
-            recorder.put(together, slice(0, 1), problem.initial_states[together, None])
-    if not len(later):
-        return jumps
-    window_of = choose_window(
-        generator,
-        times=later,
-        error=_DEFAULT_ERROR if problem.error is None else problem.error,
-        n_rows_bytes=16 * LANES << generator.operators.n_sites,
-        jump_rate=2 * generator.shift,
-    )
-    states = recorder.states
-    room = max(4 * LANES, _CHUNK_BYTES // (16 * problem.dimension * len(times)))
-    if states is not None:
-        room = problem.n_trajectories
-    for first in range(0, problem.n_trajectories, room):
-        members = np.arange(first, min(first + room, problem.n_trajectories))
-        seeds = np.array(
-            [
-                np.random.SeedSequence(seed, spawn_key=(int(i),)).generate_state(1, np.uint64)[0]
-                for i in members
-            ]
-        )
-        shared = problem.initial_states.stride(0) == 0
-        initial = problem.initial_states[:1] if shared else problem.initial_states[members]
-        planes = as_planes(initial, 2**generator.operators.n_sites)
-        together = slice(first, int(members[-1]) + 1)
-        found = states
-        if found is None:
-            found = empty_tensor(len(members), len(times), problem.dimension, dtype=torch.complex128)
-        jumps[members] = run(problem, generator, window_of, planes, members, seeds, found)
-        if states is None:
-            recorder.put(together, slice(n_zero, problem.n_times), found[:, n_zero:])
-    if states is not None:
-        recorder.measure_stored()
-    return jumps
-
-
-def as_planes(states: Tensor, dimension: int) -> NDArray[np.float64]:
-    """(vectors, dim) complex as (vectors, 2, dimension) real, zeros beyond dim."""
-    planes = np.zeros((len(states), 2, dimension))
-    planes[:, 0, : states.shape[1]] = states.real.numpy(force=True)
-    planes[:, 1, : states.shape[1]] = states.imag.numpy(force=True)
-    return planes
 
 
 def _spread(initial_state: Any, trajectories: int, n_sites: int) -> Any:

@@ -125,20 +125,9 @@ def evolve(
                     # A product reads places of every share.
                     meetings = _meet(barrier, team, meetings)
                     apply(
-                        rows,
-                        new,
-                        old,
-                        older,
-                        begin,
-                        end,
-                        order == 1,
-                        step,
-                        diagonal,
-                        tables,
-                        own,
-                        outer,
-                        inner,
-                    )
+                        rows, new, old, older, begin, end, order == 1, step,
+                        diagonal, rows[:0], tables, own, outer, inner,
+                    )  # fmt: skip
                 if order % GROUP == GROUP - 1 or order == lengths[window] - 1:
                     finish_group(
                         rows, pitch, order // GROUP, weights, starts[window], starts[window + 1], reaches,

@@ -4,9 +4,6 @@ A vector holds LANES trajectories: number j of the basis takes LANES neighbourin
 and all real parts stand, with a gap, before all imaginary parts. Whatever a Hamiltonian does to the basis,
 trajectories then move as whole vector registers, also where each has its own couplings or its own time. No
 sum runs over lanes, so that a trajectory does not depend on its neighbours.
-
-numba's cache on disk notices changes only in the file of the function: who changes `product` or the
-operations on vectors must touch `jump_kernels` too.
 """
 
 # ruff: noqa: PLR0912, PLR0917, D417 - compiled code: no keywords, and branches cost nothing.
@@ -21,6 +18,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, register_model
+
+from qdyn.quantum.compiling import compiled
 
 LANES = 4
 # Floats between real and imaginary parts: a power of two apart, they would share cache sets.
@@ -116,7 +115,7 @@ add, multiply = _make_arithmetic("fadd"), _make_arithmetic("fmul")
 multiply_add, _subtract_product = _make_multiply_add(negative=False), _make_multiply_add(negative=True)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def _odd(number):
     """Whether the number of ones is odd."""
@@ -127,7 +126,7 @@ def _odd(number):
     return (0x6996 >> (number & 15)) & 1
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def product(
     rows, new, old, older, first, factor, energies, damping, flips, fields, masks, signs, turns, strings, dim
@@ -234,7 +233,7 @@ def _finish(rows, new, old, older, at, size, damping, scale, first, re, im):
         store(rows, new + size + at, _subtract_product(scale, im, load(rows, older + size + at)))
 
 
-@njit(nogil=True, cache=True)
+@compiled
 @no_type_check
 def exponentials(
     states, weights, step, tables, coefficients, flips, masks, signs, turns, n_fields, tolerance, work, dim

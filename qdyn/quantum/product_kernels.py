@@ -30,26 +30,21 @@ from qdyn.quantum.vectors import (
 
 @compiled
 @no_type_check
-def apply(rows, new, old, older, begin, end, first, factor, diagonal, tables, own, outer, inner):
-    """One step for the Hamiltonian number ``own`` of `OperatorTables`, from place ``begin`` to ``end``."""
+def apply(
+    rows, new, old, older, begin, end, first, factor, diagonal, damping, tables, own, outer, inner
+):  # fmt: skip
+    """One step for the Hamiltonian number ``own`` of `OperatorTables`, from place ``begin`` to ``end``.
+
+    With a diagonal Gamma it is H - i Gamma; ``damping`` is then Gamma, -Gamma by turns, (2 * 2**n_sites,),
+    and else empty.
+    """
     if tables.slot_of.size or tables.exchanges.shape[1]:
         apply_strings(
-            rows,
-            new,
-            old,
-            older,
-            begin,
-            end,
-            first,
-            factor,
-            diagonal,
-            tables,
-            tables.exchanges[own],
-            outer,
-            inner,
-        )
+            rows, new, old, older, begin, end, first, factor,
+            diagonal, damping, tables, tables.exchanges[own], outer, inner,
+        )  # fmt: skip
     else:
-        apply_flips(rows, new, old, older, begin, end, first, factor, diagonal, tables.fields[own])
+        apply_flips(rows, new, old, older, begin, end, first, factor, diagonal, damping, tables.fields[own])
 
 
 @compiled
@@ -62,7 +57,7 @@ def prepare(tables, own, middle, diagonal, outer, inner):
 
 @compiled
 @no_type_check
-def apply_flips(rows, new, old, older, begin, end, first, factor, diagonal, fields):
+def apply_flips(rows, new, old, older, begin, end, first, factor, diagonal, damping, fields):
     """H = a diagonal plus single-site flips.
 
     Args:
@@ -77,6 +72,8 @@ def apply_flips(rows, new, old, older, begin, end, first, factor, diagonal, fiel
     for start in range(begin, end, width):
         value = load_block(rows, old + start)
         total = multiply(load_twice(diagonal, start >> 1), value)
+        if damping.size:
+            total = multiply_add(load_block(damping, start), flip(value, 1), total)
         total = multiply_add(field_0, flip(value, 2), total)
         total = multiply_add(field_1, flip(value, 4), total)
         total = multiply_add(field_2, flip(value, 8), total)
@@ -96,7 +93,7 @@ def apply_flips(rows, new, old, older, begin, end, first, factor, diagonal, fiel
 @compiled
 @no_type_check
 def apply_strings(
-    rows, new, old, older, begin, end, first, factor, diagonal, tables, exchanges, outer, inner
+    rows, new, old, older, begin, end, first, factor, diagonal, damping, tables, exchanges, outer, inner
 ):  # fmt: skip
     """H = a diagonal plus any Pauli strings, those that flip the same bits together.
 
@@ -121,6 +118,8 @@ def apply_strings(
     for start in range(begin, end, width):
         value = load_block(rows, old + start)
         total = multiply(load_twice(diagonal, start >> 1), value)
+        if damping.size:
+            total = multiply_add(load_block(damping, start), flip(value, 1), total)
         if exchanging:
             total = multiply_add(exchange_0, exchange(value, 2), total)
             total = multiply_add(exchange_1, exchange(value, 4), total)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy import stats
+from scipy import optimize, stats
 
 from qdyn.dynamics.evolve import evolve
 from qdyn.dynamics.jumps import quantum_jumps
@@ -107,6 +107,67 @@ def test_between_jumps_it_is_the_damped_equation() -> None:
     for time, state in zip(TIMES, traj.states[1], strict=True):
         expected = torch.linalg.matrix_exp(-1j * time * generator) @ psi0
         assert float((state - expected / torch.linalg.vector_norm(expected)).abs().max()) < 1e-9
+
+
+class _Stream:
+    """The numbers that trajectory ``number`` draws: splitmix64 from its own seed."""
+
+    def __init__(self, seed: int, number: int) -> None:
+        self._word = int(np.random.SeedSequence(seed, spawn_key=(number,)).generate_state(1, np.uint64)[0])
+
+    def draw(self) -> float:
+        mask = 2**64 - 1
+        self._word = (self._word + 0x9E3779B97F4A7C15) & mask
+        word = self._word
+        word = ((word ^ word >> 30) * 0xBF58476D1CE4E5B9) & mask
+        word = ((word ^ word >> 27) * 0x94D049BB133111EB) & mask
+        return (((word ^ word >> 31) >> 11) + 0.5) / 2**53
+
+
+def jumps_by_matrices(
+    model: Hamiltonian, psi0: np.ndarray, times: np.ndarray, channels: list[Channel], stream: _Stream
+) -> np.ndarray:
+    """The same process with dense matrices and a root finder that asks for the exact norm."""
+    operators = []
+    for site, matrix in (jump for channel in channels for jump in channel.jumps(model.n_sites)):
+        left, right = np.eye(2**site), np.eye(2 ** (model.n_sites - 1 - site))
+        operators.append(np.kron(np.kron(left, matrix), right))
+    damped = model.to_dense().numpy() - 0.5j * sum(L.conj().T @ L for L in operators)
+    energies, vectors = np.linalg.eig(damped)
+    inverse = np.linalg.inv(vectors)
+
+    def after(state: np.ndarray, time: float) -> np.ndarray:
+        return vectors @ (np.exp(-1j * time * energies) * (inverse @ state))
+
+    states, state, now, target = [], psi0, 0.0, stream.draw()
+    for time in times:
+        while np.linalg.norm(after(state, time - now)) ** 2 <= target:
+            moment = optimize.brentq(
+                lambda t, psi=state, norm=target: np.linalg.norm(after(psi, t)) ** 2 - norm,
+                0.0, time - now, xtol=1e-14,
+            )  # fmt: skip
+            before = after(state, moment)
+            weights = np.cumsum([np.linalg.norm(L @ before) ** 2 for L in operators])
+            chosen = operators[int(np.searchsorted(weights, stream.draw() * weights[-1]))]
+            state, now, target = chosen @ before, now + moment, stream.draw()
+            state = state / np.linalg.norm(state)
+        found = after(state, time - now)
+        states.append(found / np.linalg.norm(found))
+    return np.array(states)
+
+
+@pytest.mark.parametrize("n_sites", [2, 6, 7])
+def test_jumps_happen_when_and_where_matrices_say(n_sites: int) -> None:
+    """Trajectory by trajectory with the same random numbers, over uneven times and several jumps."""
+    model = XXZ(n_sites, anisotropy=0.6, field=0.2, transverse_field=0.7)
+    channels = [decay(0.5), dephasing(0.4)]
+    times = np.cumsum(np.random.default_rng(4).uniform(0.02, 0.5, 14))
+    psi0 = haar_random_states(n_qubits=n_sites, seed=n_sites)
+    found = quantum_jumps(model, psi0, times, channels=channels, trajectories=4, seed=21)
+    assert found.details["mean_jumps"] > 1
+    for number, states in enumerate(found.states):
+        expected = jumps_by_matrices(model, psi0.numpy(), times, channels, _Stream(21, number))
+        assert np.abs(states.numpy() - expected).max() < 1e-8
 
 
 def test_a_trajectory_depends_on_its_seed_and_number_only() -> None:

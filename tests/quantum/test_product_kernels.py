@@ -32,7 +32,7 @@ def product(
         begin, end = size * share // shares, size * (share + 1) // shares
         product_kernels.apply(
             flat, 2 * size, 0, size, begin, end, False, operator.dtype(2.5),
-            diagonal, operator.tables, member, outer, inner,
+            diagonal, flat[:0], operator.tables, member, outer, inner,
         )  # fmt: skip
     assert not rows[2, states.shape[1] :].any()
     return rows[2, : states.shape[1]]
