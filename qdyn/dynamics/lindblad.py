@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qdyn.checks import check_choice, check_finite, check_positive
+from qdyn.dynamics.density_trajectory import DensityTrajectory, expectations_of
 from qdyn.dynamics.dissipation import Generator, Window, choose_window, lindblad
 from qdyn.dynamics.evolve import InitialState, Observables, check_problem, product_start
 from qdyn.dynamics.jumps import check_channels, check_open
@@ -23,56 +23,9 @@ from qdyn.memory import check_memory, empty_tensor
 from qdyn.quantum.channels import Channel
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.kernel_operator import zeros
-from qdyn.quantum.observables import Observable
 
 _DEFAULT_ERROR = 1e-10
 _BLOCK_BYTES = 2**27
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class DensityTrajectory:
-    """Density matrices and expectation values at a list of times.
-
-    Attributes:
-        density_matrices: complex, (batch, times, 2**n, 2**n), without the batch axis for a single one; None
-            where not stored.
-        times: float64, (times,), in units of 1/J.
-        expectations: for each observable tr(rho O), (batch, times, *axes) or (times, *axes).
-        n_sites: number of sites n.
-        hamiltonian: the Hamiltonian in words.
-        channels: the channels in words.
-        quantities: label, unit and axes of each expectation value.
-        details: numbers that the method reports.
-    """
-
-    density_matrices: Tensor | None
-    times: Tensor
-    expectations: Mapping[str, Tensor]
-    n_sites: int
-    hamiltonian: str
-    channels: tuple[str, ...]
-    quantities: Mapping[str, Quantity] = field(default_factory=dict)
-    details: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def purity(self) -> Tensor:
-        """The purity tr rho^2, (batch, times) or (times,): 1 for a pure state, 2**-n for the fully mixed one.
-
-        Raises:
-            ArgumentError: no density matrices were stored.
-        """
-        if self.density_matrices is None:
-            raise ArgumentError("Argument `store` was 'none': this trajectory holds expectation values only.")
-        return self.density_matrices.abs().square().sum(dim=(-2, -1))
-
-    def __repr__(self) -> str:
-        lines = [f"DensityTrajectory: {len(self.times)} times, {self.n_sites} sites"]
-        lines += [f"  hamiltonian   {self.hamiltonian}", f"  channels      {', '.join(self.channels)}"]
-        lines.append(f"  times         {float(self.times[0]):g} to {float(self.times[-1]):g} in 1/J")
-        if self.density_matrices is not None:
-            lines.append(f"  matrices      {tuple(self.density_matrices.shape)}")
-        lines += [f"  expectation   {name} {tuple(v.shape)}" for name, v in self.expectations.items()]
-        return "\n".join(lines)
 
 
 def evolve_open(
@@ -184,7 +137,7 @@ def _solve(  # noqa: PLR0917
             vectors = own.reshape(len(members), n_times, dimension**2)
             _run(problem, generator, window, planes, members, vectors)
         for observable in problem.observables:
-            values[observable.name].append(_expectations(observable, own, first))
+            values[observable.name].append(expectations_of(observable, own, first))
     trim = slice(None) if batched else 0
     return DensityTrajectory(
         density_matrices=None if kept is None else kept[trim],
@@ -194,6 +147,9 @@ def _solve(  # noqa: PLR0917
         hamiltonian=repr(problem.hamiltonian),
         channels=tuple(repr(channel) for channel in channels),
         quantities={seen.name: Quantity(seen.label, seen.unit, seen.axes) for seen in problem.observables},
+        parameters=problem.hamiltonian.parameters,
+        formula=problem.hamiltonian.formula,
+        parameter_axes=problem.hamiltonian.parameter_axes,
         details={
             "estimated_error": error,
             "vectors_a_window": float(window.lengths.max()) if window is not None else 0.0,
@@ -268,17 +224,6 @@ def _as_planes(states: Tensor, dimension: int) -> NDArray[np.float64]:
     planes[:, 0, : states.shape[1]] = states.real.numpy(force=True)
     planes[:, 1, : states.shape[1]] = states.imag.numpy(force=True)
     return planes
-
-
-def _expectations(observable: Observable, matrices: Tensor, first: int) -> Tensor:
-    """tr(rho O) = sum_k p_k <k|O|k> over the eigenvectors of rho; (members, times, *axes)."""
-    rows = []
-    for place, sequence in enumerate(matrices):
-        weights, vectors = torch.linalg.eigh((sequence + sequence.mH) / 2)
-        own = observable.for_members(slice(first + place, first + place + 1))
-        found = own.expectation(vectors.mT.contiguous()[None])[0]
-        rows.append(torch.einsum("tk,tk...->t...", weights, found))
-    return torch.stack(rows)
 
 
 def _density_matrices(initial_state: InitialState, n_sites: int) -> tuple[Tensor, bool]:
