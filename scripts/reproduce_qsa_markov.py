@@ -109,8 +109,8 @@ def page(
         "",
         "± is a standard deviation over seeds, (..) a standard error over sequences in the last digits.",
         "Persistence is the optimum: no forecaster beats it but by chance, since the next vector is",
-        f"symmetric about the present one. {beaten} of {len(entries)} trained models lie below it on the test split;",
-        f"{below} lie below it on the training split, where that is over-fitting.",
+        f"symmetric about the present one. {beaten} of {len(entries)} trained models lie below it on the",
+        f"test split; {below} lie below it on the training split, where that is over-fitting.",
     ]
     return "\n".join(lines) + "\n"
 
