@@ -155,8 +155,8 @@ def open_data(options: argparse.Namespace) -> tuple[SequenceDataset, str, str]:
     place = folder / "sentences.h5"
     found.dataset.save(place)
     said = (
-        f"Sentences of {STEPS + 1} words from {Path(options.text).name}: {len(found.dataset)}, {found.left_out} "
-        f"left out; vocabulary {found.dataset.metadata.dimension}; unknown test words "
+        f"Sentences of {STEPS + 1} words from {Path(options.text).name}: {len(found.dataset)}, "
+        f"{found.left_out} left out; vocabulary {found.dataset.metadata.dimension}; unknown test words "
         f"{100 * found.unknown.get('test', 0.0):.1f} %."
     )
     return found.dataset, str(place.resolve()), said
@@ -235,9 +235,9 @@ def main() -> None:
         "# QSA on sentences",
         "",
         "Written by `python scripts/reproduce_qsa_text.py`. " + said,
-        f"Settings: {settings}; 400 updates (polynomial kernels 600), d = 16, {options.seeds} seeds, none left",
-        "out. In brackets the published train excess on sentences of the Penn Treebank, another text. ± is a",
-        "standard deviation over seeds, (..) a standard error over sentences in the last digits.",
+        f"Settings: {settings}; 400 updates (polynomial kernels 600), d = 16, {options.seeds} seeds, none",
+        "left out. In brackets the published train excess on sentences of the Penn Treebank, another text.",
+        "± is a standard deviation over seeds, (..) a standard error over sentences in the last digits.",
         "",
         "| predictor | " + HEAD[0],
         "|---|" + HEAD[1],
