@@ -223,12 +223,19 @@ def choose_method(wanted: str | Method, problem: Problem) -> tuple[Method, Estim
             f"Argument `error` must be at least {best:.1e} for method {name!r} and {problem.dtype}, "
             f"but is {problem.error:g}."
         )
-    # What is not a vector at the end is part of the method's own estimate.
-    kept = problem.stored_bytes if fits or problem.store == "states" else problem.value_bytes
-    fitting = [pair for pair in accurate if available is None or kept + pair[1].memory <= available]
+    fitting = [
+        pair
+        for pair in accurate
+        if available is None or _kept_bytes(problem, pair[0]) + pair[1].memory <= available
+    ]
     if not fitting:
         raise _does_not_fit(problem, min(estimate.memory for _, estimate in accurate), available or 0)
     return min(fitting, key=lambda pair: pair[1].seconds)
+
+
+def _kept_bytes(problem: Problem, method: Method) -> int:
+    """Memory of what is returned; a last state that is no vector is part of the method's own estimate."""
+    return problem.stored_bytes if method.vectors or problem.store == "states" else problem.value_bytes
 
 
 def _no_vector(problem: Problem, available: int, why: str = "") -> MemoryLimitError:

@@ -187,7 +187,9 @@ class Propagator:
         return tuple(gates)
 
     def _exponential(self, matrices: Tensor, duration: float) -> Tensor:
-        return torch.linalg.matrix_exp(-1j * duration * matrices).to(self._device, self._dtype)
+        energies, vectors = torch.linalg.eigh(matrices)
+        phases = torch.polar(torch.ones_like(energies), -duration * energies)
+        return (vectors * phases[:, None] @ vectors.mH).to(self._device, self._dtype)
 
 
 def _alternate(order: int) -> list[float]:
