@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from qdyn.dynamics.evolve import evolve as evolve
     from qdyn.dynamics.jumps import quantum_jumps as quantum_jumps
     from qdyn.dynamics.lindblad import evolve_open as evolve_open
+    from qdyn.dynamics.matrix_product_state import MatrixProductState as MatrixProductState
+    from qdyn.dynamics.mps import mps as mps
     from qdyn.dynamics.trajectory import Trajectory as Trajectory
     from qdyn.dynamics.trotter import trotter as trotter
     from qdyn.dynamics.trotter_circuits import trotter_circuit as trotter_circuit
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
     from qdyn.quantum.lattices import ladder_bonds as ladder_bonds
     from qdyn.quantum.lattices import square_bonds as square_bonds
     from qdyn.quantum.pauli_sum import PauliSum as PauliSum
+    from qdyn.quantum.product_states import ProductStates as ProductStates
+    from qdyn.quantum.sampling import samples as samples
     from qdyn.quantum.spin_models import XXZ as XXZ
     from qdyn.quantum.spin_models import LongRangeIsing as LongRangeIsing
     from qdyn.quantum.spin_models import MixedFieldIsing as MixedFieldIsing
@@ -62,8 +66,10 @@ _HOME_OF = {
     "DensityTrajectory": "qdyn.dynamics.density_trajectory",
     "DrivenHamiltonian": "qdyn.quantum.drives",
     "LongRangeIsing": "qdyn.quantum.spin_models",
+    "MatrixProductState": "qdyn.dynamics.matrix_product_state",
     "MixedFieldIsing": "qdyn.quantum.spin_models",
     "PauliSum": "qdyn.quantum.pauli_sum",
+    "ProductStates": "qdyn.quantum.product_states",
     "QSAObservables": "qdyn.attention.observables",
     "QSAPredictor": "qdyn.models.qsa",
     "QdynError": "qdyn.errors",
@@ -88,12 +94,14 @@ _HOME_OF = {
     "ladder_bonds": "qdyn.quantum.lattices",
     "load_dataset": "qdyn.data.load",
     "load_run": "qdyn.training.run",
+    "mps": "qdyn.dynamics.mps",
     "product_state": "qdyn.quantum.states",
     "qsa_circuit": "qdyn.attention.overlap_circuit",
     "qsa_observables": "qdyn.attention.observables",
     "quantum_jumps": "qdyn.dynamics.jumps",
     "random_product_states": "qdyn.quantum.states",
     "run_circuit": "qdyn.quantum.execution",
+    "samples": "qdyn.quantum.sampling",
     "square_bonds": "qdyn.quantum.lattices",
     "train": "qdyn.training.train",
     "trotter": "qdyn.dynamics.trotter",
