@@ -77,14 +77,14 @@ class Descent:
 
 @dataclass(frozen=True)
 class Conjugate:
-    """Conjugate gradients on (rho_j + ridge_j) w = x_j: the best that L layers of attention can do.
+    """Steps of conjugate gradients for min_c ||x_j - sum_i c_i x_i||^2 + ridge_j ||c||^2.
 
-    Sizes of steps are ratios of overlaps of each context, so that L layers solve a context of fewer than L
-    transitions. The ridge keeps noise from being fitted.
+    L layers are the best that L layers can be, and solve a context of L transitions. The sizes of the steps
+    follow from overlaps of each context. The ridge keeps noise from being fitted.
 
     Attributes:
         layers: L.
-        ridge: In units of ||rho_j||_F, (..., T), > 0.
+        ridge: In units of ||rho_j||_F, (..., T), >= 0.
     """
 
     layers: int
@@ -92,23 +92,28 @@ class Conjugate:
 
     def explain(self, attend: Attend, bound: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """What is left of x (..., T, d), and what the explained part becomes."""
+        # The coefficients are c = K^H u with keys K, so that a vector u stands for a direction: it explains
+        # rho u, answers C u, and the gradient K^H h has the square h^H rho h.
         ridge = (self.ridge * bound).unsqueeze(-1)
-        left, answer = x, torch.zeros_like(x)
-        gradient = direction = x
-        square = _square(gradient)
-        resolution = torch.finfo(square.dtype).eps * square.detach()
-        for _ in range(self.layers):
-            removed, gained = attend(direction)
-            steepness = (direction.conj() * removed).sum(dim=-1, keepdim=True).real
-            steepness = steepness + ridge * _square(direction)
-            # Without a past, or once everything is explained to rounding, there is no direction left to go.
-            goes_on = (square > resolution) & (steepness > _NO_PAST * square)
+        left, answer, h = x, torch.zeros_like(x), x
+        direction, (removed, gained) = h, attend(h)
+        square = _real_overlap(h, removed)
+        # Rounding leaves h^H rho h no smaller than this, also once every key has been explained.
+        resolution = 8 * torch.finfo(square.dtype).eps * (bound.unsqueeze(-1) * _real_overlap(x, x)).detach()
+        for layer in range(self.layers):
+            steepness = _real_overlap(removed, removed) + ridge * _real_overlap(direction, removed)
+            # Without a past, or once all is explained that can be, there is no direction left to go.
+            goes_on = (square > resolution) & (steepness > 0)
             size = torch.where(goes_on, square / torch.where(goes_on, steepness, 1.0), 0.0)
             left, answer = left - size * removed, answer + size * gained
-            gradient = gradient - size * (removed + ridge * direction)
-            square_before, square = square, _square(gradient)
+            if layer + 1 == self.layers:
+                break
+            h = h - size * (removed + ridge * direction)
+            of_h = attend(h)
+            square_before, square = square, _real_overlap(h, of_h[0])
             ratio = torch.where(goes_on, square / torch.where(goes_on, square_before, 1.0), 0.0)
-            direction = gradient + ratio * direction
+            direction = h + ratio * direction
+            removed, gained = of_h[0] + ratio * removed, of_h[1] + ratio * gained
         return left, answer
 
 
@@ -146,9 +151,9 @@ def in_context_predictions(
     Example: a rotation in the plane is known once two steps of it were seen, though V is the identity.
         >>> angles = torch.arange(7, dtype=torch.float64)[:, None] * torch.tensor([0.5, -0.5])
         >>> circle = torch.polar(torch.full_like(angles, 0.5**0.5), angles)
-        >>> regression = Conjugate(4, torch.full((6,), 1e-9, dtype=torch.float64))
+        >>> regression = Conjugate(4, torch.zeros(6, dtype=torch.float64))
         >>> forecast = in_context_predictions(circle[:6], torch.eye(2, dtype=torch.complex128), regression)
-        >>> bool((forecast[2:] - circle[3:]).abs().max() < 1e-7)
+        >>> bool((forecast[2:] - circle[3:]).abs().max() < 1e-9)
         True
     """
     keys, values = transition_pairs(x, phases=phases, mask=mask)
@@ -210,5 +215,6 @@ def refined_states(
 _NO_PAST = 1e-9
 
 
-def _square(vectors: Tensor) -> Tensor:
-    return (vectors.real.square() + vectors.imag.square()).sum(dim=-1, keepdim=True)
+def _real_overlap(left: Tensor, right: Tensor) -> Tensor:
+    """Re <left|right>, (..., 1)."""
+    return (left.real * right.real + left.imag * right.imag).sum(dim=-1, keepdim=True)

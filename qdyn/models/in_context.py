@@ -23,6 +23,8 @@ from qdyn.quantum.ansatz import ansatz
 
 # A schedule is a parabola in log2 of the number of states seen, in units of 32 states.
 _SCHEDULE_TERMS = 3
+# Adam moves all parameters at one pace, and schedules have further to go than the angles of V.
+_PACE = 5.0
 _FIT_STEPS = 400
 
 
@@ -101,16 +103,16 @@ class InContextPredictor(nn.Module, Predictor):
         def schedule(*shape: int, start: float) -> nn.Parameter:
             logits = for_steps.normal(scale=0.1, size=(*shape, _SCHEDULE_TERMS))
             logits[..., 0] += start
-            return nn.Parameter(torch.from_numpy(logits).float())
+            return nn.Parameter(torch.from_numpy(logits / _PACE).float())
 
         descent = config.steps == "descent"
-        start = 1.5 if descent else -4.0
+        start = 1.5 if descent else -3.0
         self.step_logits = schedule(blocks, config.layers if descent else 1, start=start)
         self.momentum_logits = schedule(blocks, config.layers, start=-0.85) if config.momentum else None
         self.completion_logits, self.restoration_logit = None, None
         if config.completion_layers:
             self.completion_logits = schedule(blocks, config.completion_layers if descent else 1, start=start)
-            self.restoration_logit = nn.Parameter(torch.full((blocks,), 2.0))
+            self.restoration_logit = nn.Parameter(torch.full((blocks,), 2.0 / _PACE))
         self.trust_logits = schedule(blocks - 1, start=-2.0)
         self.score_angles = None
         if config.score_unitaries:
@@ -180,11 +182,8 @@ class InContextPredictor(nn.Module, Predictor):
         return LOSSES[name](read_out(predictions, self._in_precision(targets), mask=mask))
 
     def forecast(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Teacher-forced forecasts (..., T, d), unit vectors; the parameters count as constants."""
-        with torch.no_grad():
-            held = self.matrices()
-        with self._hold(held):
-            predictions = self._predictions(inputs, mask)
+        """Teacher-forced forecasts (..., T, d), unit vectors."""
+        predictions = self._predictions(inputs, mask)
         return predictions / length(predictions)
 
     @torch.no_grad()
@@ -238,7 +237,9 @@ class InContextPredictor(nn.Module, Predictor):
         with self._hold() as matrices:
             for block in range(self.config.blocks):
                 gamma = (
-                    None if self.restoration_logit is None else torch.sigmoid(self.restoration_logit[block])
+                    None
+                    if self.restoration_logit is None
+                    else torch.sigmoid(_PACE * self.restoration_logit[block])
                 )
                 predictions = in_context_predictions(
                     seen,
@@ -259,10 +260,10 @@ class InContextPredictor(nn.Module, Predictor):
         return states.to(self.step_logits.dtype.to_complex())
 
     @contextmanager
-    def _hold(self, matrices: InContextMatrices | None = None) -> Iterator[InContextMatrices]:
-        """Use ``matrices``, or build them once, for all that happens inside."""
+    def _hold(self) -> Iterator[InContextMatrices]:
+        """Build the matrices once for all that happens inside."""
         outer = self._held
-        self._held = matrices or self.matrices()
+        self._held = self.matrices()
         try:
             yield self._held
         finally:
@@ -275,11 +276,11 @@ def _conjugate(layers: int, logits: Tensor, n_steps: int) -> Conjugate:
 
 
 def _schedule(coefficients: Tensor, n_steps: int) -> Tensor:
-    """(..., T): sum_k a_k u_j^k with u_j = log2(j + 1) / 5 from coefficients (..., 3)."""
+    """(..., T): 5 sum_k a_k u_j^k with u_j = log2(j + 1) / 5 from coefficients (..., 3)."""
     seen = torch.arange(1, n_steps + 1, dtype=coefficients.dtype, device=coefficients.device)
     place = torch.log2(seen) / math.log2(32)
     powers = torch.stack([place**power for power in range(_SCHEDULE_TERMS)])
-    return coefficients @ powers
+    return _PACE * (coefficients @ powers)
 
 
 def _generator(unitary: Tensor) -> Tensor:
