@@ -214,8 +214,8 @@ def page(results: dict[str, Any]) -> str:
         every, late = CITED[results["bond"]]
         lines += [
             "",
-            f"For orientation, not measured here: TeNPy 1.1.1 took {every} ms a step and {late} ms a late one "
-            "for this chain on one thread of an AMD Zen 4.",
+            f"For orientation, not measured here: TeNPy 1.1.1 took {every} ms a step and {late} ms a late "
+            "one for this chain on one thread of an AMD Zen 4.",
         ]
     return "\n".join(lines) + "\n"
 
