@@ -20,6 +20,7 @@ KERNELS = (
     "qdyn.dynamics.lindblad_kernels",
     "qdyn.quantum.compiling",
     "qdyn.quantum.cudaq_kernel",
+    "qdyn.quantum.energy_kernels",
     "qdyn.quantum.product_kernels",
     "qdyn.quantum.vectors",
     "qdyn.data.xarray_backend",

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer, qubits_of_dimension
 from qdyn.errors import ArgumentError
+from qdyn.quantum.energy_moments import COMPILED_FROM, energy_moments
 from qdyn.quantum.factorised import Axis as Axis  # noqa: PLC0414 - part of what this module offers
 from qdyn.quantum.factorised import FactorisedState
 from qdyn.quantum.hamiltonians import Hamiltonian
@@ -254,6 +255,10 @@ class _Magnetisation(Observable):
 
     def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         n_sites = qubits_of_dimension("states", states.shape[-1])
+        if self.mean and self.axis != "z" and states.shape[-1] >= COMPILED_FROM:
+            words: tuple[Word, ...] = tuple(((site, self.axis.upper()),) for site in range(n_sites))
+            field = PauliTerms(n_sites, words, torch.full((n_sites,), 1 / n_sites, dtype=torch.float64))
+            return energy_moments(field, states, variance=False)[0]
         sites = (
             _z_of_sites(states, n_sites) if self.axis == "z" else _flip_of_sites(states, n_sites, self.axis)
         )
@@ -314,12 +319,8 @@ class _Energy(Observable):
         return not self.variance
 
     def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
-        applied = self.terms.apply(states)
-        mean = torch.linalg.vecdot(states, applied).real
-        if not self.variance:
-            return mean
-        # |(H - <H>) psi|^2 is exact where <H^2> - <H>^2 would cancel: at an eigenstate.
-        return torch.linalg.vector_norm(applied - mean[..., None] * states, dim=-1).square()
+        mean, variance = energy_moments(self.terms, states, variance=self.variance)
+        return mean if variance is None else variance
 
     def measure(self, state: FactorisedState) -> Tensor:
         terms = replace(self.terms, coefficients=self.terms.coefficients.reshape(-1))
@@ -442,4 +443,4 @@ def _flip_of_sites(states: Tensor, n_sites: int, axis: Axis) -> list[Tensor]:
 def _word_expectation(states: Tensor, n_sites: int, word: Word) -> Tensor:
     coefficient = torch.ones(1, dtype=torch.float64, device=states.device)
     terms = PauliTerms(n_sites, (word,), coefficient)
-    return torch.linalg.vecdot(states, terms.apply(states)).real
+    return energy_moments(terms, states, variance=False)[0]

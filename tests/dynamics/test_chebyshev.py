@@ -250,7 +250,7 @@ def test_twenty_two_sites_fit_in_two_gibibytes() -> None:
         "import resource, qdyn\n"
         "H = qdyn.TransverseFieldIsing(22, 1.0, 1.05)\n"
         "qdyn.evolve(H, qdyn.product_state('0' * 22), [0.1, 0.2, 0.3, 0.4], method='chebyshev',\n"
-        "            store='none', observables=['magnetisation_x', 'magnetisation_z'])\n"
+        "            store='none', observables=['magnetisation_x', 'magnetisation_z', 'energy', 'energy_variance'])\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
