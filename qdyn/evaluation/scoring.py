@@ -30,6 +30,7 @@ from qdyn.evaluation.results import Comparison, Estimate, Row, decisive
 from qdyn.models.base import Predictor
 from qdyn.models.baselines import ExactEvolution
 from qdyn.models.baselines.mean import TrainingMean
+from qdyn.models.in_context import InContextPredictor
 from qdyn.models.qsa import QSAPredictor
 
 # Sequences that are forecast at a time: bounds the memory, and is large enough to keep the processor busy.
@@ -219,6 +220,8 @@ def _score_series(
 
 def _own_losses(predictor: Predictor, batch: Batch) -> dict[str, Tensor]:
     """What only a model with unnormalised predictions or an embedding has: L_B, mu, and L_1 in excess."""
+    if isinstance(predictor, InContextPredictor):
+        return {"L_B": predictor.loss("L_B", batch.inputs, batch.targets, batch.mask)}
     if not isinstance(predictor, QSAPredictor):
         return {}
     observables = predictor(batch.inputs, batch.targets, batch.mask)
