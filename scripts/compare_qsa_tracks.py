@@ -71,7 +71,7 @@ def main() -> None:
 
 def conduct(options: argparse.Namespace, track: str, phases: str) -> dict[str, Outcome]:
     """Train on one track in one phase convention, and judge the baselines that see the same phases."""
-    name, dataset = open_track(track, phases, options.out / "data")
+    name, dataset = open_track(track, phases, options.out / "data", draw="tfim-4q")
     context = (dataset.n_steps + 1) // 2
     rolled = dataset.n_steps + 1 - context
     trials = []
@@ -97,8 +97,9 @@ def page_lines(found: dict[str, dict[str, Outcome]], *, seeds: int) -> list[str]
     lines += [
         "",
         "Open chain of 4 sites, Haar-random initial states, dt = 0.35; 256 training and 128 test "
-        "trajectories, of 32 predictions unless short. Trained: our optimiser, 400 updates (polynomial kernel 600), "
-        f"{seeds} seeds, all of which count. a ± b: over seeds; a(b): standard error over trajectories.",
+        "trajectories, of 32 predictions unless short. Trained: our optimiser, 400 updates (polynomial "
+        f"kernel 600), {seeds} seeds, all of which count. a ± b: over seeds; a(b): standard error over "
+        "trajectories.",
         "",
         "first_real: the first amplitude of every state is made real. raw: as evolved. Each predictor is "
         "fitted to, and sees, the phases of its column.",

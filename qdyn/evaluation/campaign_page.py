@@ -14,6 +14,7 @@ from qdyn.files import write_json, write_text
 
 #: What is compared, in the order of the page, and how each is written.
 _COMPARED = (("train", "L_1"), ("test", "L_1"), ("train", "L_B"), ("train", "mu"))
+_PROJECTED = (("train", "L_1_excess"), ("test", "L_1_excess"))
 _RANKED = ("L_1", "fidelity", "rollout_fidelity")
 
 
@@ -46,6 +47,7 @@ class Page:
         same_settings: Whether the published figures were made with the same settings, so that they should
             agree.
         stalling: Families whose runs are known to end in one of two outcomes.
+        written_by: The script and its arguments.
         remarks: Family -> what the publication leaves open, to stand beside a difference.
     """
 
@@ -58,6 +60,7 @@ class Page:
     same_settings: bool = True
     stalling: frozenset[str] = frozenset()
     remarks: Mapping[str, str] = field(default_factory=dict)
+    written_by: str = "scripts/reproduce_qsa_tfim.py"
 
 
 def write_campaign(page: Page, folder: Path) -> None:
@@ -80,9 +83,10 @@ def write_campaign(page: Page, folder: Path) -> None:
 
 def page_lines(page: Page) -> list[str]:
     """The page as Markdown."""
-    lines = [f"# {page.title}", "", "Written by `python scripts/reproduce_qsa_tfim.py`.", ""]
+    lines = [f"# {page.title}", "", f"Written by `python {page.written_by}`.", ""]
     lines += [line for paragraph in page.introduction for line in (paragraph, "")]
-    lines += ["## By degree", "", *_by_degree(page), ""]
+    heading = "By degree" if any(entry.degree is not None for entry in page.entries) else "Trained"
+    lines += [f"## {heading}", "", *_by_degree(page), ""]
     if page.published is not None and page.same_settings:
         lines += ["## Agreement", "", *_agreement_lines(page), ""]
     lines += ["## Beside predictors without gradient training", "", *_ranking(page)]
@@ -106,7 +110,8 @@ def _by_degree(page: Page) -> list[str]:
     ]
     for model in dict.fromkeys(entry.model for entry in page.entries):
         trials = {entry.degree: entry.trial.key for entry in page.entries if entry.model == model}
-        for name in _COMPARED:
+        first = page.outcomes[next(iter(trials.values()))].figures["test"]
+        for name in _COMPARED + (_PROJECTED if "L_1_excess" in first else ()):
             cells = [_cell(page, model, d, trials[d], name) if d in trials else "" for d in columns]
             lines.append(f"| {model} | {' '.join(name)} | " + " | ".join(cells) + " |")
         seconds = [f"{page.outcomes[trials[d]].seconds:.0f}" if d in trials else "" for d in columns]

@@ -30,6 +30,7 @@ from qdyn.evaluation.results import Comparison, Estimate, Row, decisive
 from qdyn.models.base import Predictor
 from qdyn.models.baselines import ExactEvolution
 from qdyn.models.baselines.mean import TrainingMean
+from qdyn.models.projected_qsa import ProjectedQSAPredictor
 from qdyn.models.in_context import InContextPredictor
 from qdyn.models.qsa import QSAPredictor
 
@@ -222,10 +223,13 @@ def _own_losses(predictor: Predictor, batch: Batch) -> dict[str, Tensor]:
     """What only a model with unnormalised predictions or an embedding has: L_B, mu, and L_1 in excess."""
     if isinstance(predictor, InContextPredictor):
         return {"L_B": predictor.loss("L_B", batch.inputs, batch.targets, batch.mask)}
-    if not isinstance(predictor, QSAPredictor):
+    if not isinstance(predictor, QSAPredictor | ProjectedQSAPredictor):
         return {}
     observables = predictor(batch.inputs, batch.targets, batch.mask)
     found = {"L_B": observables.loss_b, "mu": observables.mu}
-    if batch.inputs.dtype == torch.int64:
+    if isinstance(predictor, ProjectedQSAPredictor):
+        # p_j is at most what the projection keeps of the target; the projected states are judged without it.
+        found["L_1_excess"] = observables.loss_1
+    elif batch.inputs.dtype == torch.int64:
         found["L_1_excess"] = observables.loss_1_excess
     return found

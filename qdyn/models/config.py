@@ -117,6 +117,7 @@ _SECTIONS: dict[str, str | type[ModelSection]] = {
     "qsa": ModelConfig,
     "in_context": "qdyn.models.in_context_config:InContextConfig",
     "measured_qsa": "qdyn.models.measured_qsa:MeasuredQSAConfig",
+    "projected_qsa": "qdyn.models.projected_qsa:ProjectedQSAConfig",
 }
 
 

@@ -1,4 +1,4 @@
-"""How elements become states: vectors as they are, tokens through a trainable Parseval frame."""
+"""How elements become states: vectors as they are or projected, tokens through a trainable Parseval frame."""
 
 from __future__ import annotations
 
@@ -109,6 +109,54 @@ class ParsevalEmbedding(Embedding):
         """The leverage alpha of each token, (..., T)."""
         assert frame is not None
         return _rows(_row_leverage(frame), elements)
+
+
+class ProjectionEmbedding(Embedding):
+    """P x / ||P x||, where the rows of P are orthonormal: states of a large space in a small one.
+
+    P is the adjoint of a Parseval frame's columns, X^H, so that it stays a co-isometry under any step of an
+    optimiser.
+
+    Args:
+        dimension: D, of the states.
+        projected: d <= D, of what they become.
+        generator: Source of the start, a random subspace.
+
+    Source: arXiv:2602.06699 v1, the projection for states of many qubits.
+
+    Example:
+        >>> projection = ProjectionEmbedding(8, 2, generator=np.random.default_rng(0))
+        >>> frame = projection.frame()
+        >>> small = projection.states(torch.eye(8, dtype=torch.complex64), frame)
+        >>> small.shape, bool(torch.allclose(projection.states(projection.lift(small, frame), frame), small))
+        (torch.Size([8, 2]), True)
+    """
+
+    def __init__(self, dimension: int, projected: int, *, generator: np.random.Generator) -> None:
+        super().__init__()
+        self.rows = ParsevalEmbedding(dimension, projected, field="complex", generator=generator)
+
+    def frame(self) -> Inexact[Tensor, "dim small"]:
+        """X = P^H, (D, d), with orthonormal columns."""
+        return self.rows.frame()
+
+    def states(self, elements: Tensor, frame: Tensor | None) -> Tensor:
+        """P x / ||P x||, (..., T, d), from states (..., T, D)."""
+        kept = self._kept(elements, frame)
+        length = torch.linalg.vector_norm(kept, dim=-1, keepdim=True)
+        return kept / length.clamp_min(torch.finfo(length.dtype).tiny)
+
+    def leverage(self, elements: Tensor, frame: Tensor | None) -> Tensor:
+        """What P keeps of each state, ||P x||^2, (..., T)."""
+        return self._kept(elements, frame).abs().square().sum(dim=-1)
+
+    def lift(self, states: Tensor, frame: Tensor) -> Tensor:
+        """P^H z, (..., T, D), from (..., T, d)."""
+        return states @ frame.mT.to(states.dtype)
+
+    def _kept(self, elements: Tensor, frame: Tensor | None) -> Tensor:
+        assert frame is not None
+        return elements.to(frame.dtype) @ frame.conj()
 
 
 def _row_leverage(frame: Tensor) -> Tensor:

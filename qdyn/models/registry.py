@@ -12,6 +12,7 @@ from qdyn.models.config import ModelConfig, ModelSection, register_section, sect
 from qdyn.models.in_context import InContextPredictor
 from qdyn.models.in_context_config import InContextConfig
 from qdyn.models.measured_qsa import MeasuredQSAConfig, MeasuredQSAPredictor
+from qdyn.models.projected_qsa import ProjectedQSAConfig, ProjectedQSAPredictor
 from qdyn.models.qsa import QSAPredictor
 
 Section = TypeVar("Section", bound=ModelSection)
@@ -76,4 +77,9 @@ register_model(
     "measured_qsa",
     lambda config, metadata, seed: MeasuredQSAPredictor(config, metadata, seed=seed),
     config=MeasuredQSAConfig,
+)
+register_model(
+    "projected_qsa",
+    lambda config, metadata, seed: ProjectedQSAPredictor(config, metadata, seed=seed),
+    config=ProjectedQSAConfig,
 )
