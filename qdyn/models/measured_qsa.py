@@ -182,7 +182,7 @@ class _MeasuredLoss(torch.autograd.Function):
                 (inputs, targets, mask),
                 {"seed": _seed_of(*parameters, inputs)},
             )
-        return record.losses.detach().to(parameters[0].dtype)
+        return record.losses.detach().to(parameters[0])
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -191,7 +191,7 @@ class _MeasuredLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
         record = ctx.record
-        weights = upstream[0].to(record.losses.dtype)
+        weights = upstream[0].to(record.losses)
         found = torch.autograd.grad(record.losses, record.leaves, weights, allow_unused=True)
         return (None, None, None, None, *found)
 

@@ -171,5 +171,5 @@ class _Measured(torch.autograd.Function):
         for name, tensor in zip(ctx.names, ctx.saved_tensors, strict=True):
             slope = torch.from_numpy(slopes[name]).reshape(tensor.shape)
             weight = upstream.reshape(*upstream.shape, *[1] * (tensor.ndim - upstream.ndim))
-            found.append((weight * slope).to(tensor.dtype))
+            found.append((weight * slope.to(weight)).to(tensor))
         return (None, None, None, *found)

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from qdyn.errors import ArgumentError, MemoryLimitError
 from qdyn.quantum.circuit import Circuit
+from qdyn.quantum.execution import run_circuit
+from qdyn.quantum.program import AllZero, PauliObservable, Program
 from qdyn.quantum.random_circuits import random_circuit
 from qdyn.quantum.states import haar_random_states
 from qdyn.quantum.statevector import circuit_unitary, probability_of_zeros, run_statevector
@@ -207,3 +209,44 @@ def test_a_gate_is_only_moved_past_gates_on_other_qubits() -> None:
     theta = np.zeros(SIZE)
     ours = circuit_unitary(circuit, {"theta": theta}).numpy()
     np.testing.assert_allclose(ours, qutip_unitary(circuit, theta), atol=1e-14)
+
+
+def every_kind_of_step() -> tuple[Circuit, dict[str, torch.Tensor]]:
+    circuit = Circuit(q=4)
+    theta = circuit.slot("theta", 6)
+    for qubit in range(4):
+        circuit.ry(qubit, theta[qubit]).h(qubit)
+    circuit.cx(0, 2).x(3, controls=(0, 1)).rx(1, theta[4], controls=(3,)).rz(2, theta[:4], select=(0, 1))
+    circuit.fixed("t", 0).phase(3, theta[5]).y(2, controls=(1,))
+    draws = torch.Generator().manual_seed(3)
+    return circuit, {"theta": torch.rand(5, 6, dtype=torch.float64, generator=draws)}
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
+def test_nothing_stays_behind_on_another_device(dtype: torch.dtype) -> None:
+    """The meta device computes shapes only and refuses to mix with the CPU, as a GPU would."""
+    circuit, values = every_kind_of_step()
+    elsewhere = {name: value.to("meta").requires_grad_() for name, value in values.items()}
+    states = run_statevector(circuit, elsewhere, dtype=dtype)
+    assert (states.device.type, states.shape, states.dtype) == ("meta", (5, 16), dtype)
+    words = PauliObservable(((0.5, "ZZII"), (1.0, "XYIZ"))).expectation(states)
+    total = (words + AllZero((1, 3)).expectation(states)).sum()
+    assert torch.autograd.grad(total, [elsewhere["theta"]])[0].shape == (5, 6)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.complex64, 1e-5), (torch.complex128, 1e-12)])
+def test_a_gpu_gives_the_same_states_and_gradients(dtype: torch.dtype, tolerance: float) -> None:
+    circuit, values = every_kind_of_step()
+    found = {}
+    for device in ("cpu", "cuda"):
+        theta = values["theta"].to(device).requires_grad_()
+        program = Program(circuit, {"theta": theta}, PauliObservable(((0.5, "ZZII"), (1.0, "XYIZ"))))
+        states = program.states(dtype=dtype)
+        assert states.device.type == device
+        (gradient,) = torch.autograd.grad(program.expectation(dtype=dtype).sum(), [theta])
+        measured = run_circuit(program, device=device, dtype=dtype, shots=1000, seed=1).value
+        found[device] = [tensor.detach().cpu() for tensor in (states, gradient, measured)]
+    for here, there in zip(found["cpu"][:2], found["cuda"][:2], strict=True):
+        torch.testing.assert_close(there, here, atol=tolerance, rtol=0)
+    assert (found["cpu"][2] - found["cuda"][2]).abs().max() < 0.05
