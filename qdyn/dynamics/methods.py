@@ -138,8 +138,8 @@ class Method:
         estimate: error, memory and time that it expects for a problem; raises ArgumentError for a problem
             that it cannot solve.
         drives: whether it follows a Hamiltonian that depends on time.
-        vectors: whether it works on state vectors of 2**n amplitudes. "auto" turns to one that does not only
-            where a vector does not fit in memory.
+        vectors: whether it works on state vectors of 2**n amplitudes. "auto" turns to one that does not
+            only where none of those fits in memory.
     """
 
     name: str
@@ -189,8 +189,8 @@ def register_method(
 def choose_method(wanted: str | Method, problem: Problem) -> tuple[Method, Estimate]:
     """The method ``wanted``; for "auto" the quickest one that keeps the error and fits in memory.
 
-    "auto" weighs the methods that work on state vectors, which are exact, wherever one vector fits; beyond,
-    the others.
+    "auto" weighs the methods that work on state vectors, which keep any error, wherever one of them fits in
+    memory; beyond, the others.
 
     Raises:
         ArgumentError: the name is unknown, it cannot follow a drive, or the error cannot be kept.
@@ -206,16 +206,27 @@ def choose_method(wanted: str | Method, problem: Problem) -> tuple[Method, Estim
         able = ", ".join(method.name for method in METHODS.values() if method.drives)
         raise ArgumentError(f"Argument `method` must be one that follows a drive ({able}), but is {name!r}.")
     candidates = [method for method in candidates if method.drives or not driven]
-    available = available_memory(problem.device)
-    fits = available is None or 16 * problem.dimension <= available
-    if wanted == "auto":
-        candidates = [method for method in candidates if method.vectors == fits]
-    if not candidates or (not fits and candidates[0].vectors):
-        raise _no_vector(problem, available or 0)
+    if wanted != "auto":
+        return _quickest(name, candidates, problem)
     try:
-        estimates = [(method, method.estimate(problem)) for method in candidates]
-    except ArgumentError as refusal:
-        raise refusal if fits else _no_vector(problem, available or 0, f" {refusal}") from None
+        return _quickest(name, [method for method in candidates if method.vectors], problem)
+    except MemoryLimitError as too_large:
+        others = [method for method in candidates if not method.vectors]
+        fits = _vector_fits(problem)
+        try:
+            if others:
+                return _quickest(name, others, problem)
+        except MemoryLimitError as refusal:
+            raise too_large if fits else refusal from None
+        except ArgumentError as refusal:
+            raise too_large if fits else _no_vector(problem, str(refusal)) from None
+        raise
+
+
+def _quickest(name: str, candidates: list[Method], problem: Problem) -> tuple[Method, Estimate]:
+    if all(method.vectors for method in candidates) and not _vector_fits(problem):
+        raise _no_vector(problem, 'For a chain with neighbours coupled use method="mps".')
+    estimates = [(method, method.estimate(problem)) for method in candidates]
     accurate = [pair for pair in estimates if problem.error is None or pair[1].error <= problem.error]
     if not accurate:
         best = min(estimate.error for _, estimate in estimates)
@@ -223,6 +234,7 @@ def choose_method(wanted: str | Method, problem: Problem) -> tuple[Method, Estim
             f"Argument `error` must be at least {best:.1e} for method {name!r} and {problem.dtype}, "
             f"but is {problem.error:g}."
         )
+    available = available_memory(problem.device)
     fitting = [
         pair
         for pair in accurate
@@ -233,18 +245,22 @@ def choose_method(wanted: str | Method, problem: Problem) -> tuple[Method, Estim
     return min(fitting, key=lambda pair: pair[1].seconds)
 
 
+def _vector_fits(problem: Problem) -> bool:
+    available = available_memory(problem.device)
+    return available is None or 16 * problem.dimension <= available
+
+
 def _kept_bytes(problem: Problem, method: Method) -> int:
     """Memory of what is returned; a last state that is no vector is part of the method's own estimate."""
     return problem.stored_bytes if method.vectors or problem.store == "states" else problem.value_bytes
 
 
-def _no_vector(problem: Problem, available: int, why: str = "") -> MemoryLimitError:
+def _no_vector(problem: Problem, advice: str) -> MemoryLimitError:
     from qdyn.memory import readable_size
 
-    advice = why or ' For a chain with neighbours coupled use method="mps".'
     return MemoryLimitError(
-        f"A state vector of {problem.n_sites} sites needs {readable_size(16 * problem.dimension)}, "
-        f"but {readable_size(available)} are available.{advice}"
+        f"A state vector of {problem.n_sites} sites needs {readable_size(16 * problem.dimension)}, but "
+        f"{readable_size(available_memory(problem.device) or 0)} are available. {advice}"
     )
 
 
