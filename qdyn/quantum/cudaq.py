@@ -163,7 +163,11 @@ class CudaqExecutor:
                     cudaq.set_noise(model)
             if seed is not None:
                 cudaq.set_random_seed(seed)
-            yield cudaq, run_gates, max(1, cudaq.get_target().num_qpus())
+            n_qpus = max(1, cudaq.get_target().num_qpus())
+            if n_qpus > 1:
+                # A kernel that several threads compile at once crashes: it is compiled by now.
+                cudaq.get_state(run_gates, *kernel_arguments(Circuit(q=1)))
+            yield cudaq, run_gates, n_qpus
         except RuntimeError as error:
             raise QdynError(f"CUDA-Q target {self.target!r} failed: {str(error).splitlines()[0]}") from error
         finally:
