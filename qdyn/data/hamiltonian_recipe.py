@@ -190,7 +190,7 @@ def couplings_among(conditions: Mapping[str, Tensor], form: Hamiltonian) -> dict
         if name in conditions:
             found[name] = conditions[name]
             continue
-        columns = []
+        columns: list[Tensor] = []
         while (column := f"{name}_{len(columns)}") in conditions:
             columns.append(conditions[column])
         if columns:

@@ -181,7 +181,7 @@ def dataset_digest(
         splits: range of sequence numbers of each split.
         checksums: the arrays ``sha256`` of the files, in order.
     """
-    identity = {
+    identity: dict[str, Any] = {
         "kind": layout.kind,
         "dimension": layout.dimension,
         "length": layout.length,

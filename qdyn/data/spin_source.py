@@ -76,7 +76,7 @@ class SpinSource(Source):
     @property
     def times(self) -> NDArray[np.float64]:
         """t_0 … t_n, in 1/J."""
-        return self.time_step * np.arange(self.n_steps + 1)
+        return np.asarray(self.time_step * np.arange(self.n_steps + 1), dtype=np.float64)
 
     def block_size(self) -> int:
         """See `Source.block_size`."""
@@ -175,8 +175,8 @@ class ClosedSource(SpinSource):
             return [evolve(static, initial, times, **settings)], conditions_of(static, count)
         # One by one: a pulse may differ between trajectories in more than a factor.
         members = [member(static, index) for index in range(count)]
-        driven = [self._driven(member, seed, first + index, settings) for index, member in enumerate(members)]
-        known = [conditions_of(member, 1) | more for member, (_, more) in zip(members, driven, strict=True)]
+        driven = [self._driven(one, seed, first + index) for index, one in enumerate(members)]
+        known = [conditions_of(one, 1) | more for one, (_, more) in zip(members, driven, strict=True)]
         together = {name: np.concatenate([one[name] for one in known]) for name in known[0]}
         found = [
             evolve(H, state[None], times, **settings) for (H, _), state in zip(driven, initial, strict=True)
@@ -187,11 +187,9 @@ class ClosedSource(SpinSource):
     def _drives(self) -> tuple[DriveRecipe, ...]:
         return read_drives(self.drives, self.chain)
 
-    def _driven(
-        self, static: Hamiltonian, seed: int, number: int, settings: Mapping[str, Any]
-    ) -> tuple[DrivenHamiltonian, Conditions]:
+    def _driven(self, static: Hamiltonian, seed: int, number: int) -> tuple[DrivenHamiltonian, Conditions]:
         """The Hamiltonian of trajectory ``number`` and what is known of its drives."""
-        pairs, known = [], {}
+        pairs, known = [], Conditions()
         for place, drive in enumerate(self._drives):
             drawn = drive.draw(generator_of(seed, number, DRIVES, place))
             part = member(drive.hamiltonian.of([drawn]), 0)
