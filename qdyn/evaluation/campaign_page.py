@@ -155,31 +155,29 @@ def _agreement_lines(page: Page) -> list[str]:
                     notes += [page.remarks[entry.model]] if entry.model in page.remarks else []
                     line += "".join(f"; {note}" for note in notes)
                 found[result.verdict].append(line)
-    return [
+    groups = {
+        "draw": "more lie within two standard errors of the difference: the spread over seeds of both, and "
+        "what another draw of the trajectories changes, which each side has drawn once",
+        "stalled": "more differ in how many seeds stalled, and by no more than chance allows (Fisher's exact "
+        f"test, p >= {SIGNIFICANCE:g}); theirs follow from the published mean and spread",
+        "open": "differ by more than that",
+    }
+    lines = [
         f"Of {count} published means, {len(found['seeds'])} lie within two standard errors of ours over "
-        "seeds.",
-        "",
-        f"{len(found['draw'])} more lie within two standard errors of the difference: the spread over seeds "
-        "of both, and what another draw of the trajectories changes, which each side has drawn once:",
-        "",
-        *found["draw"],
-        "",
-        f"{len(found['stalled'])} more differ in how many seeds stalled, and by no more than chance allows "
-        f"(Fisher's exact test, p >= {SIGNIFICANCE:g}); theirs follow from the published mean and spread:",
-        "",
-        *found["stalled"],
-        "",
-        f"{len(found['open'])} differ by more than that:",
-        "",
-        *found["open"],
+        "seeds."
     ]
+    for verdict, what in groups.items():
+        if found[verdict]:
+            lines += ["", f"{len(found[verdict])} {what}:", "", *found[verdict]]
+    return lines
 
 
 def _difference(where: str, ours: Figure, theirs: float, result: Agreement) -> str:
     form = "{:.2e}" if abs(theirs) < 0.01 else "{:.3f}"
+    own = f"{abs(result.own_errors):.1f} errors of ours, " if ours.std else ""
     line = (
-        f"- {where}: {form.format(ours.mean)} against {form.format(theirs)}; "
-        f"{abs(result.own_errors):.1f} errors of ours, {abs(result.joint_errors):.1f} of the difference"
+        f"- {where}: {form.format(ours.mean)} against {form.format(theirs)}; {own}"
+        f"{abs(result.joint_errors):.1f} of the difference"
     )
     if result.stalled is not None and result.probability is not None:
         line += (
@@ -201,7 +199,7 @@ def _ranking(page: Page) -> list[str]:
     for entry in page.entries:
         found = page.outcomes[entry.trial.key]
         seeds = len(_metric(found, "L_1").of_each_seed)
-        named.append((f"**{entry.trial.key}**, {seeds} seeds", found))
+        named.append((f"**{entry.trial.key}**, {seeds} seed{'s' if seeds > 1 else ''}", found))
     named += [(found.label, found) for found in page.untrained.values() if found.standing != "oracle"]
     named.sort(key=lambda one: _metric(one[1], "L_1").mean)
     named += [(f"*{found.label}*", found) for found in page.untrained.values() if found.standing == "oracle"]
