@@ -17,7 +17,7 @@ from qdyn.dynamics.cudaq import estimate_cudaq, evolve_by_cudaq
 from qdyn.dynamics.exact import estimate_exact, evolve_exactly
 from qdyn.dynamics.magnus import estimate_magnus, evolve_by_magnus
 from qdyn.dynamics.matrix_product_state import MatrixProductState
-from qdyn.dynamics.methods import METHODS, Method, Problem, Store, choose_method, register_method
+from qdyn.dynamics.methods import METHODS, Method, Problem, Start, Store, choose_method, register_method
 from qdyn.dynamics.mps import mps
 from qdyn.dynamics.qutip import estimate_qutip, evolve_by_qutip
 from qdyn.dynamics.recorder import Recorder
@@ -32,7 +32,7 @@ from qdyn.quantum.product_states import ProductStates, is_named
 __all__ = ["METHODS", "evolve", "register_method"]
 
 Observables = str | Observable | Sequence[str | Observable] | None
-InitialState = Tensor | NDArray[Any] | ProductStates | str | Sequence[str]
+InitialState = Tensor | NDArray[Any] | ProductStates | MatrixProductState | str | Sequence[str]
 
 
 def evolve(
@@ -58,7 +58,7 @@ def evolve(
         hamiltonian: H on n sites, single or a batch; a `DrivenHamiltonian` depends on time.
         initial_state: psi_0: unit vectors of shape (2**n,) or (batch, 2**n), site 0 the most significant bit;
             or product states by name, one character a site as in `product_state`: "+" * 100, or a list of
-            such strings for a batch; or `ProductStates`.
+            such strings for a batch; or `ProductStates`; or a `MatrixProductState`.
         times: increasing times in units of 1/J, shape (times,). psi_0 is the state at t = 0, whether 0 is
             among them or not; negative times run backwards.
         method: "auto", a name in `METHODS`, or a method made to measure, such as ``trotter(order=2,
@@ -157,8 +157,7 @@ def check_problem(  # noqa: PLR0917 - the arguments of evolve, in its order
             f"but holds {n_states}."
         )
     n_trajectories = size or n_states or 1
-    own = start.sites if isinstance(start, ProductStates) else start
-    place = _check_device(device) if device is not None else own.device
+    place = _check_device(device) if device is not None else _device_of(start)
     # One state for many trajectories is given to the observables as one.
     shown = start if n_states == n_trajectories else _single(start)
     measured = _check_observables(observables, hamiltonian, shown, n_trajectories if batched else None)
@@ -189,22 +188,34 @@ def product_start(initial_state: object, n_sites: int) -> ProductStates | None:
     return ProductStates.named(initial_state, n_sites=n_sites) if is_named(initial_state) else None
 
 
-def _count(start: Tensor | ProductStates) -> int | None:
+def _count(start: Start) -> int | None:
     if isinstance(start, ProductStates):
         return start.batch_size
-    return start.shape[0] if start.ndim == 2 else None
+    return start.shape[0] if isinstance(start, Tensor) and start.ndim == 2 else None
 
 
-def _single(start: Tensor | ProductStates) -> Tensor | ProductStates:
-    if _count(start) is None:
+def _single(start: Start) -> Start:
+    if isinstance(start, MatrixProductState) or _count(start) is None:
         return start
     return ProductStates(start.sites[0]) if isinstance(start, ProductStates) else start[0]
 
 
-def _check_start(initial_state: InitialState, n_sites: int) -> Tensor | ProductStates:
+def _device_of(start: Start) -> torch.device:
+    if isinstance(start, ProductStates):
+        return start.sites.device
+    return start.tensors[0].device if isinstance(start, MatrixProductState) else start.device
+
+
+def _check_start(initial_state: InitialState, n_sites: int) -> Start:
     product = product_start(initial_state, n_sites)
     if product is not None:
         return product
+    if isinstance(initial_state, MatrixProductState):
+        if initial_state.n_sites != n_sites:
+            raise ArgumentError(
+                f"Argument `initial_state` must be a state of {n_sites} sites, but is {initial_state!r}."
+            )
+        return initial_state
     try:
         states = torch.as_tensor(initial_state)
     except (TypeError, ValueError, RuntimeError):
@@ -246,7 +257,7 @@ def _check_times(times: Sequence[float] | Tensor | NDArray[Any]) -> Tensor:
 def _check_observables(
     observables: Observables,
     hamiltonian: Hamiltonian,
-    start: Tensor | ProductStates,
+    start: Start,
     batch_size: int | None,
 ) -> tuple[Observable, ...]:
     if observables is None:

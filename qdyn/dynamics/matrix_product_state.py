@@ -25,7 +25,7 @@ from qdyn.checks import check_choice, check_integer, check_normalised, qubits_of
 from qdyn.dynamics.chain_terms import PAULI_MATRICES, ChainTerms, are_neighbours
 from qdyn.errors import ArgumentError
 from qdyn.memory import check_memory
-from qdyn.quantum.factorised import Axis
+from qdyn.quantum.factorised import Axis, FactorisedState
 from qdyn.quantum.pauli import PauliTerms, Word
 from qdyn.quantum.product_states import ProductStates
 from qdyn.quantum.sampling import outcome_basis
@@ -145,15 +145,17 @@ class MatrixProductState:
             shared = _transfer(shared, bra.to(shared), ket.to(shared))
         return shared.reshape(())
 
-    def fidelity(self, initial_state: Tensor | ProductStates | MatrixProductState) -> Float[Tensor, ""]:
+    def fidelity(self, initial_state: Tensor | ProductStates | FactorisedState) -> Float[Tensor, ""]:
         """The overlap |<initial|psi>|^2 with one other state: a vector, a product state or one of these."""
         if isinstance(initial_state, ProductStates):
             sites = initial_state.sites.reshape(-1, 2)
             other = MatrixProductState.product(ProductStates(sites))
         elif isinstance(initial_state, Tensor):
             other = MatrixProductState.from_vector(initial_state.reshape(-1))
-        else:
+        elif isinstance(initial_state, MatrixProductState):
             other = initial_state
+        else:
+            other = MatrixProductState.from_vector(initial_state.vector())
         return self.overlap(other).abs().square()
 
     def site_magnetisation(self, axis: Axis) -> Float[Tensor, " sites"]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from qdyn.checks import check_choice
+from qdyn.dynamics.matrix_product_state import MatrixProductState
 from qdyn.errors import ArgumentError, MemoryLimitError
 from qdyn.memory import available_memory
 from qdyn.quantum.drives import DrivenHamiltonian
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from qdyn.dynamics.recorder import Recorder
 
 Store = Literal["states", "final", "none"]
+Start = Tensor | ProductStates | MatrixProductState
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +40,8 @@ class Problem:
 
     Attributes:
         hamiltonian: a single Hamiltonian, or one for each trajectory.
-        start: the initial states as they were given: product states kept site by site, or vectors of shape
-            (1 or trajectories, 2**n).
+        start: the initial states as they were given: product states kept site by site, one matrix-product
+            state, or vectors of shape (1 or trajectories, 2**n).
         n_trajectories: how many evolutions there are.
         times: float64, (times,), increasing, in main memory; the state at t is exp(-i H t) psi_0.
         observables: what is measured at every time.
@@ -50,7 +52,7 @@ class Problem:
     """
 
     hamiltonian: Hamiltonian
-    start: Tensor | ProductStates
+    start: Start
     n_trajectories: int
     times: Tensor
     observables: tuple[Observable, ...]
@@ -67,6 +69,8 @@ class Problem:
             MemoryLimitError: vectors of so many sites do not fit in memory.
         """
         states = self.start.vectors() if isinstance(self.start, ProductStates) else self.start
+        if isinstance(states, MatrixProductState):
+            states = states.vector()
         states = states.reshape(-1, self.dimension).to(device=self.device, dtype=torch.complex128)
         return states.expand(self.n_trajectories, -1)
 

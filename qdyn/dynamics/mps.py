@@ -207,21 +207,24 @@ class _Run:
 
     def _initial_state(self, dtype: torch.dtype) -> MatrixProductState:
         problem = self._problem
-        if isinstance(problem.start, ProductStates):
-            own = problem.start.members(slice(self._member, self._member + 1))
-            if problem.start.batch_size == 1:
-                own = problem.start
+        start = problem.start
+        if isinstance(start, ProductStates):
+            one = start.batch_size in (None, 1)
+            own = start if one else start.members(slice(self._member, self._member + 1))
             product = ProductStates(own.sites.reshape(-1, 2).to(problem.device))
             return MatrixProductState.product(product, dtype=dtype)
-        vector = problem.initial_states[self._member]
-        state = MatrixProductState.from_vector(vector / torch.linalg.vector_norm(vector), cutoff=1e-15)
+        if isinstance(start, MatrixProductState):
+            state = start
+        else:
+            vector = problem.initial_states[self._member]
+            state = MatrixProductState.from_vector(vector / torch.linalg.vector_norm(vector), cutoff=1e-15)
         largest = max(state.bond_dimensions, default=1)
         if largest > self._options.max_bond:
             raise ArgumentError(
                 f"Argument `max_bond` must be at least {largest} for this initial state, "
                 f"but is {self._options.max_bond}."
             )
-        return MatrixProductState(tuple(tensor.to(dtype) for tensor in state.tensors))
+        return MatrixProductState(tuple(tensor.to(problem.device, dtype) for tensor in state.tensors))
 
     def _follow(self, indices: list[int], times: np.ndarray) -> None:
         options, error = self._options, self._problem.error

@@ -22,6 +22,10 @@ class FactorisedState(Protocol):
         """Number of sites n."""
         ...
 
+    def vector(self) -> Tensor:
+        """The state vector, (2**n,), where it fits in memory."""
+        ...
+
     def site_magnetisation(self, axis: Axis) -> Tensor:
         """<sigma^axis_i> of every site, (sites,)."""
         ...
@@ -46,8 +50,8 @@ class FactorisedState(Protocol):
         """The entropy in nats of the sites before ``cut``, a scalar."""
         ...
 
-    def fidelity(self, initial_state: Tensor | ProductStates) -> Tensor:
-        """|<initial|psi>|^2 with a vector or a product state, a scalar."""
+    def fidelity(self, initial_state: Tensor | ProductStates | FactorisedState) -> Tensor:
+        """|<initial|psi>|^2 with a vector, a product state or one of its kind, a scalar."""
         ...
 
     def sample(self, shots: int, *, axis: Axis, seed: int | np.random.SeedSequence) -> Tensor:

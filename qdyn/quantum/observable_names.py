@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qdyn.errors import ArgumentError, nearest
 from qdyn.quantum.correlators import connected_correlators
+from qdyn.quantum.factorised import FactorisedState
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.observables import (
     Observable,
@@ -34,7 +35,7 @@ def named_observable(
     name: str,
     n_qubits: int,
     hamiltonian: Hamiltonian | None = None,
-    initial_state: Tensor | ProductStates | None = None,
+    initial_state: Tensor | ProductStates | FactorisedState | None = None,
 ) -> Observable:
     """The observable with this name, as it stands in a recipe or is passed to ``evolve``.
 
@@ -73,7 +74,7 @@ class _Context:
 
     n_qubits: int
     hamiltonian: Hamiltonian | None
-    initial_state: Tensor | ProductStates | None
+    initial_state: Tensor | ProductStates | FactorisedState | None
 
     def energy(self, make: Callable[[Hamiltonian], Observable]) -> Observable:
         if self.hamiltonian is None:

@@ -228,12 +228,14 @@ def entanglement_entropy(cut: int) -> Observable:
     return _Entropy(name=f"entanglement_entropy_{cut}", label=rf"$S_{{{cut}}}$", unit="nat", cut=cut)
 
 
-def loschmidt_echo(initial_state: Complex[Tensor, "*batch dim"] | ProductStates) -> Observable:
+def loschmidt_echo(
+    initial_state: Complex[Tensor, "*batch dim"] | ProductStates | FactorisedState,
+) -> Observable:
     """The return probability |<psi_0|psi>|^2.
 
     Args:
-        initial_state: psi_0, of shape (2**n,), or (batch, 2**n) for one a trajectory; or product states kept
-            site by site.
+        initial_state: psi_0, of shape (2**n,), or (batch, 2**n) for one a trajectory; or product states, or a
+            matrix-product state.
 
     Example:
         >>> from qdyn.quantum.states import product_state
@@ -363,7 +365,7 @@ class _Entropy(Observable):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Echo(Observable):
-    initial_state: Tensor | ProductStates
+    initial_state: Tensor | ProductStates | FactorisedState
 
     @property
     def is_linear(self) -> bool:
@@ -371,7 +373,9 @@ class _Echo(Observable):
 
     def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         given = self.initial_state
-        vectors = given.vectors() if isinstance(given, ProductStates) else given
+        if isinstance(given, ProductStates):
+            given = given.vectors()
+        vectors = given if isinstance(given, Tensor) else given.vector()
         initial = vectors.to(device=states.device, dtype=states.dtype)
         if initial.ndim == 2:
             initial = initial.reshape(initial.shape[0], *[1] * (states.ndim - 2), -1)
@@ -384,9 +388,9 @@ class _Echo(Observable):
     def check_sites(self, n_sites: int) -> None:
         given = self.initial_state
         matches, size = (
-            (given.n_sites == n_sites, f"{given.n_sites} sites")
-            if isinstance(given, ProductStates)
-            else (given.shape[-1] == 2**n_sites, f"{given.shape[-1]} amplitudes")
+            (given.shape[-1] == 2**n_sites, f"{given.shape[-1]} amplitudes")
+            if isinstance(given, Tensor)
+            else (given.n_sites == n_sites, f"{given.n_sites} sites")
         )
         if not matches:
             raise ArgumentError(
@@ -397,13 +401,14 @@ class _Echo(Observable):
     def batch_size(self) -> int | None:
         if isinstance(self.initial_state, ProductStates):
             return self.initial_state.batch_size
-        return self.initial_state.shape[0] if self.initial_state.ndim == 2 else None
+        given = self.initial_state
+        return given.shape[0] if isinstance(given, Tensor) and given.ndim == 2 else None
 
     def for_members(self, members: slice) -> Observable:
         given = self.initial_state
-        if self.batch_size is None:
+        if self.batch_size is None or isinstance(given, FactorisedState):
             return self
-        part = given.members(members) if isinstance(given, ProductStates) else given[members]
+        part = given[members] if isinstance(given, Tensor) else given.members(members)
         return replace(self, initial_state=part)
 
 

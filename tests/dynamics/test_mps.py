@@ -8,14 +8,16 @@ import torch
 
 from qdyn.dynamics.evolve import evolve
 from qdyn.dynamics.free_fermions import ising_correlation, ising_quench
+from qdyn.dynamics.matrix_product_state import MatrixProductState
 from qdyn.dynamics.mps import TruncationWarning, mps
 from qdyn.dynamics.trajectory import Trajectory
 from qdyn.errors import ArgumentError, MemoryLimitError
 from qdyn.quantum.hamiltonians import TransverseFieldIsing
 from qdyn.quantum.pauli_sum import PauliSum
+from qdyn.quantum.product_states import ProductStates
 from qdyn.quantum.sampling import samples
 from qdyn.quantum.spin_models import XXZ, LongRangeIsing, MixedFieldIsing
-from qdyn.quantum.states import haar_random_states, product_state
+from qdyn.quantum.states import haar_random_states
 
 START = "+0r1l-01"
 N = len(START)
@@ -243,10 +245,25 @@ def test_energy_and_norm_are_conserved() -> None:
 
 
 def test_time_reversal_returns_to_the_start() -> None:
-    model, n_sites = MixedFieldIsing(16), 16
-    forth = evolve(model, "+" * n_sites, [1.0], method=mps(step=0.05), store="final").final_mps
-    back = evolve(model, forth.vector(), [-1.0], method=mps(step=0.05), store="final").final_mps
-    assert float(back.fidelity(product_state("+" * n_sites))) == pytest.approx(1, abs=1e-10)
+    """An evolution goes on from the state where another one ended, also backwards."""
+    model, n_sites = MixedFieldIsing(40), 40
+    forth = evolve(model, "+" * n_sites, [0.5], method=mps(step=0.05), store="final").final_mps
+    settings = {"method": mps(step=0.05), "store": "final", "observables": "loschmidt_echo"}
+    back = evolve(model, forth, [-0.5, 0.0], **settings)
+    returned = evolve(model, forth, [-0.5], **settings).final_mps
+    assert float(returned.fidelity(ProductStates.of("+" * n_sites))) == pytest.approx(1, abs=1e-10)
+    echo = float(forth.fidelity(ProductStates.of("+" * n_sites)))
+    assert back.expectations["loschmidt_echo"].tolist() == pytest.approx([echo, 1.0], abs=1e-9)
+
+
+def test_a_matrix_product_state_starts_every_method() -> None:
+    halfway = evolve(MODELS["XXZ"], START, [0.4], method=mps(step=0.02), store="final").final_mps
+    there = evolve(MODELS["XXZ"], START, [0.8], method="exact").states
+    for method in ("exact", mps(step=0.02)):
+        found = evolve(MODELS["XXZ"], halfway, [0.4], method=method, observables="loschmidt_echo")
+        assert distance(found.states, there) < 1e-6
+        echo = float(halfway.fidelity(there[0]))
+        assert found.expectations["loschmidt_echo"].tolist() == pytest.approx([echo], abs=1e-6)
 
 
 def test_samples_of_a_hundred_sites_at_every_time() -> None:
@@ -313,13 +330,14 @@ def test_the_final_state_is_kept_and_saved(tmp_path) -> None:
     assert distance(small.final_state, evolve(MODELS["TFIM"], START, [0.4], method="exact").states[0]) < 1e-6
 
 
-def by_mps(model, start: str = START, time: float = 3.0, **settings):
+def by_mps(model, start=START, time: float = 3.0, **settings):
     method = mps(**settings.pop("options", {}))
     return lambda: evolve(model, start, [time], method=method, **settings)
 
 
 BAD = [
     (lambda: mps(max_bond=0), "`max_bond` must be an integer >= 1, but is 0"),
+    (by_mps(MODELS["TFIM"], MatrixProductState.product("00")), "must be a state of 8 sites, but is Matrix"),
     (lambda: mps(order=3), "`order` must be 2, 4 or 6, but is 3"),
     (lambda: mps(cutoff=-1.0), "`cutoff` must be in [0, 1), but is -1.0"),
     (lambda: mps(step=0.0), "`step` must be a finite number > 0"),
