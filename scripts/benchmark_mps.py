@@ -183,14 +183,15 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
 def page(results: dict[str, Any]) -> str:
     conditions, rows = results["conditions"], results["rows"]
     ours = rows[OURS]["milliseconds"]
-    steps = sorted(rows[OURS]["errors"])
+    steps = sorted(int(step) for step in rows[OURS]["errors"])
     software = ", ".join(
         f"{key} {conditions[key]}" for key in conditions if key not in ("processor", "cores", "load")
     )
     lines = [
         "# Speed of matrix-product states",
         "",
-        "Written by `python scripts/benchmark_mps.py`, whose first lines say how it measures.",
+        f"Written by `python scripts/benchmark_mps.py --sites {results['sites']} --bond {results['bond']} "
+        f"--steps {results['steps']}`, whose first lines say how it measures.",
         "",
         f"{conditions['processor']}, {conditions['cores']} cores, load average "
         f"{conditions['load'][0]:.1f} at the start and {conditions['load'][1]:.1f} at the end; {software}.",
