@@ -123,11 +123,18 @@ class MeasuredQSAPredictor(QSAPredictor):
         rows = []
         for place, own in enumerate(mask):
             x, y = inputs[place, own], targets[place, own]
-            rows.append(self._measure_batch(x[None], y[None], seed=_combine(seed, place)))
+            rows.append(
+                self._measure_batch(
+                    x[None], y[None], seed=_combine(seed, place), places=torch.nonzero(own)[:, 0]
+                )
+            )
         return torch.cat(rows)
 
-    def _measure_batch(self, inputs: Tensor, targets: Tensor, *, seed: int) -> Tensor:
+    def _measure_batch(
+        self, inputs: Tensor, targets: Tensor, *, seed: int, places: Tensor | None = None
+    ) -> Tensor:
         config = self.config
+        programs = differentiable_loss_circuits(self, inputs, targets, places=places)
         results = [
             run_circuit(
                 program,
@@ -137,7 +144,7 @@ class MeasuredQSAPredictor(QSAPredictor):
                 seed=_combine(seed, place),
                 gradient=config.gradient,
             )
-            for place, program in enumerate(differentiable_loss_circuits(self, inputs, targets))
+            for place, program in enumerate(programs)
         ]
         return loss_from_results(*results, steps=inputs.shape[1]).loss_b
 

@@ -47,9 +47,13 @@ def loss_circuits(model: QSAPredictor, inputs: Tensor, targets: Tensor) -> tuple
 
 
 def differentiable_loss_circuits(
-    model: QSAPredictor, inputs: Tensor, targets: Tensor
+    model: QSAPredictor, inputs: Tensor, targets: Tensor, *, places: Tensor | None = None
 ) -> tuple[Program, Program]:
-    """As `loss_circuits`, with values that carry the gradient back to the model's parameters."""
+    """As `loss_circuits`, with values that carry the gradient back to the model's parameters.
+
+    ``places`` says at which steps of a longer sequence the elements stood, (T,); their phases are those of
+    these steps.
+    """
     config = model.config
     if config.unitaries in ("free", "matrix"):
         raise ArgumentError(
@@ -60,10 +64,12 @@ def differentiable_loss_circuits(
     y = embedding.states(targets, matrices.readout).to(torch.complex128)
     leverage = embedding.leverage(targets, matrices.readout)
     angles = model.angles.double()
-    steps = x.shape[-2]
-    if model.phases is not None and steps > len(model.phases):
+    if places is None:
+        places = torch.arange(x.shape[-2], device=angles.device)
+    if model.phases is not None and int(places.max()) >= len(model.phases):
         raise ArgumentError(
-            f"Argument `inputs` has {steps} steps, but there are trained phases for {len(model.phases)}."
+            f"Argument `inputs` has {int(places.max()) + 1} steps, but there are trained phases for "
+            f"{len(model.phases)}."
         )
     return loss_programs(
         x / torch.linalg.vector_norm(x, dim=-1, keepdim=True),
@@ -73,7 +79,7 @@ def differentiable_loss_circuits(
         kernel=config.kernel,
         degree=config.degree,
         beta=config.beta,
-        phases=None if model.phases is None else model.phases[:steps].double(),
+        phases=None if model.phases is None else model.phases[places].double(),
         leverage=None if leverage is None else leverage.double(),
         ansatz=config.unitaries,
     )

@@ -123,7 +123,10 @@ def test_tokens_of_different_lengths_and_a_trained_embedding() -> None:
     model = MeasuredQSAPredictor(config, TOKENS, seed=2)
     set_precision(model, "complex128")
     inputs, targets = torch.tensor([[0, 2, 1], [1, 1, 0]]), torch.tensor([[2, 1, 0], [1, 0, 0]])
-    mask = torch.tensor([[True, True, True], [True, True, False]])
+    mask = torch.tensor([[True, True, True], [True, False, True]])
+    assert model.phases is not None
+    with torch.no_grad():
+        model.phases.copy_(torch.tensor([0.1, 0.7, -0.4]))
     parameters = dict(model.named_parameters())
     closed = QSAPredictor.loss(model, "L_B", inputs, targets, mask)
     measured = model.loss("L_B", inputs, targets, mask)
