@@ -3,8 +3,10 @@
 Usage: python scripts/benchmark_dynamics.py [--quick] [--sizes 10 12 14 16] [--rounds 5] [--out FOLDER]
 
 16 trajectories of the transverse-field Ising chain, J = 1, h = 1.05, open, from random product states, to 50
-times 0.1 apart, every state kept; then the same for the XXZ chain with anisotropy 1.05. The contestants take
-turns within one process, every library on one thread.
+times 0.1 apart, every state kept; then the same for the XXZ chain with anisotropy 1.05, and for an XYZ chain
+with Dzyaloshinskii-Moriya bonds and fields in all directions, which stands for any Hamiltonian of two-site
+terms. The contestants take turns within one process, every library on one thread. Then both: what a second
+thread gains over the 16 trajectories and within a single one, by the clock, so on a quiet machine only.
 Time is the CPU time of the process for whole calls: checks, tables and result included; it does not depend on
 who else uses the machine, except through the caches they share. QuTiP has no batches, so that it runs a few
 of the trajectories one by one, at its default tolerances; the ratio is to the quickest of its methods in the
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="10 and 12 sites, 3 rounds, nothing written")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10, 12, 14, 16])
     parser.add_argument("--large", type=int, nargs="*", default=[16, 18, 20], help="sizes of the copy floor")
+    parser.add_argument("--threads", type=int, default=2, help="threads to compare with one")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks"))
     options = parser.parse_args()
@@ -56,13 +59,17 @@ def main() -> None:
         os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **SETTINGS})
     if options.quick:
         options.sizes, options.large, options.rounds = [10, 12], [16], 3
-    results = {
+    contests = [(model, n_sites) for model in ("Ising", "XXZ") for n_sites in options.sizes]
+    contests += [("XYZ", n_sites) for n_sites in options.sizes if n_sites <= 12]
+    shared = [(10, BATCH), (12, BATCH)] + [(n_sites, 1) for n_sites in options.large]
+    if not options.quick:
+        shared += [(14, BATCH), (16, BATCH)]
+    results: dict[str, Any] = {
         "conditions": conditions(),
-        "peers": [compare_with_peers("Ising", n_sites, options.rounds) for n_sites in options.sizes]
-        + [compare_with_peers("XXZ", n_sites, options.rounds) for n_sites in options.sizes if n_sites <= 14],
-        "disorder": own_disorder(options.rounds),
+        "peers": [compare_with_peers(*contest, options.rounds) for contest in contests],
+        "disorder": own_disorder(4 * options.rounds),
         "copies": [copy_floor(n_sites) for n_sites in options.large],
-        "threads": [two_threads(n_sites) for n_sites in (12, 14)],
+        "threads": [more_threads(*job, options.threads) for job in sorted(shared)],
     }
     results["conditions"]["load average at the end"] = round(os.getloadavg()[0], 1)
     text = table(results)
@@ -110,13 +117,17 @@ def compare_with_peers(model: str, n_sites: int, rounds: int) -> dict[str, Any]:
 
     from qdyn.dynamics.evolve import evolve
     from qdyn.quantum.hamiltonians import TransverseFieldIsing
+    from qdyn.quantum.pauli_sum import PauliSum
     from qdyn.quantum.spin_models import XXZ
     from qdyn.quantum.states import random_product_states
 
     torch.set_num_threads(1)
-    H: Any = TransverseFieldIsing(n_sites, coupling=COUPLING, field=FIELD)
-    if model == "XXZ":
-        H = XXZ(n_sites, coupling=COUPLING, anisotropy=FIELD)
+    models: dict[str, Callable[[], Any]] = {
+        "Ising": lambda: TransverseFieldIsing(n_sites, coupling=COUPLING, field=FIELD),
+        "XXZ": lambda: XXZ(n_sites, coupling=COUPLING, anisotropy=FIELD),
+        "XYZ": lambda: PauliSum(strings_of_xyz(n_sites), n_sites=n_sites),
+    }
+    H = models[model]()
     initial = random_product_states(n_qubits=n_sites, batch=BATCH, seed=1)
     times = STEP * np.arange(STEPS + 1)
     operator = H.to_qutip()
@@ -159,6 +170,19 @@ def compare_with_peers(model: str, n_sites: int, rounds: int) -> dict[str, Any]:
         )
     print(f"{model}, {n_sites} sites: {result['times faster']}", file=sys.stderr)
     return result
+
+
+def strings_of_xyz(n_sites: int) -> dict[str, float]:
+    """Every bond its own XX, YY, ZZ, XY and YX, every site its own X, Y and Z."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    strings = {
+        f"{a}{i} {b}{i + 1}": float(random.uniform(-1, 1))
+        for i in range(n_sites - 1)
+        for a, b in ("XX", "YY", "ZZ", "XY", "YX")
+    }
+    return strings | {f"{a}{i}": float(random.uniform(-1, 1)) for i in range(n_sites) for a in "XYZ"}
 
 
 def quspin_call(H: Any, initial: Any, times: Any) -> Callable[[], Any] | None:
@@ -256,8 +280,8 @@ def copy_floor(n_sites: int) -> dict[str, Any]:
     return result
 
 
-def two_threads(n_sites: int) -> dict[str, Any]:
-    """Gain by the clock; it needs a quiet machine."""
+def more_threads(n_sites: int, batch: int, n_threads: int) -> dict[str, Any]:
+    """Gain by the clock of several threads over one; it needs a quiet machine."""
     import numpy as np
     import torch
 
@@ -266,20 +290,22 @@ def two_threads(n_sites: int) -> dict[str, Any]:
     from qdyn.quantum.states import random_product_states
 
     H = TransverseFieldIsing(n_sites, coupling=COUPLING, field=FIELD)
-    initial = random_product_states(n_qubits=n_sites, batch=BATCH, seed=1)
+    initial = random_product_states(n_qubits=n_sites, batch=batch, seed=1)
     times = STEP * np.arange(STEPS + 1)
-    gains = []
-    for turn in range(6):
+    gains, alone = [], []
+    for turn in range(6 if n_sites < 20 else 3):
         clock = []
-        for n_threads in (1, 2):
-            torch.set_num_threads(n_threads)
+        for count in (1, n_threads):
+            torch.set_num_threads(count)
             start = time.perf_counter()
             evolve(H, initial, times, method="chebyshev")
             clock.append(time.perf_counter() - start)
         torch.set_num_threads(1)
         if turn:
             gains.append(clock[0] / clock[1])
-    return {"n_sites": n_sites, "gain": spread(gains)}
+            alone.append(1e3 * clock[0])
+    found = {"n_sites": n_sites, "trajectories": batch, "threads": n_threads}
+    return {**found, "milliseconds on one": spread(alone), "gain": spread(gains)}
 
 
 def table(results: dict[str, Any]) -> str:
@@ -304,6 +330,12 @@ def table(results: dict[str, Any]) -> str:
             error = f"{row['errors'][name]:.0e}"
             place = f"{row['model']} | {row['n_sites']}"
             lines.append(f"| {place} | {name} | {show(cost)} | {error} | {ratio} |")
+    faster = [row for row in results["peers"] if "times faster than QuSpin" in row]
+    for row in faster:
+        ratio = show(row["times faster than QuSpin"])
+        lines += ["", f"{row['model']}, {row['n_sites']} sites: {ratio} times faster than QuSpin."]
+    if not faster:
+        lines += ["", "QuSpin is not installed here and was left out."]
     lines += [
         "",
         "A trajectory with couplings and fields of its own (10 sites, 50 states, complex128, all set-up "
@@ -322,9 +354,17 @@ def table(results: dict[str, Any]) -> str:
             lines.append(
                 f"| {row['n_sites']} | {name} | {show(cell['microseconds'], 0)} | {show(cell['copies'])} |"
             )
-    gains = "; ".join(f"{row['n_sites']} sites {show(row['gain'], 2)}" for row in results["threads"])
-    lines += ["", f"Two threads over the 16 trajectories, gain by the clock: {gains}.", ""]
-    return "\n".join(lines)
+    lines += [
+        "",
+        f"{results['threads'][0]['threads']} threads beside one, gain by the clock:",
+        "",
+        "| sites | trajectories | milliseconds on one | gain |",
+        "|---|---|---|---|",
+    ]
+    for row in results["threads"]:
+        cells = f"{show(row['milliseconds on one'])} | {show(row['gain'], 2)}"
+        lines.append(f"| {row['n_sites']} | {row['trajectories']} | {cells} |")
+    return "\n".join([*lines, ""])
 
 
 def show(value: dict[str, float], digits: int = 1) -> str:

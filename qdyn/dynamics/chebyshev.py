@@ -92,7 +92,7 @@ def estimate_chebyshev(problem: Problem) -> Estimate:
     flips = set(terms.flips)
     simple = all(flip.bit_count() <= 1 for flip in flips)
     n_products = 1.1 * precision.phase + 35 * (1 + problem.n_times / 20)
-    per_line = n_products * (1 + 0.4 * len(flips) * (1 if simple else 4)) + 9 * problem.n_times
+    per_line = n_products * (1 + 0.4 * len(flips) * (1 if simple else 1.5)) + 9 * problem.n_times
     seconds = 3e-3 + 1e-9 * per_line * problem.n_trajectories * vector / 64
     return Estimate(precision.error, memory, seconds)
 

@@ -64,6 +64,9 @@ def trotter(*, order: int = 4, step: float | None = None) -> Method:
             so that ``error`` is kept, 1e-6 where none is asked for. A given step is what a Trotter circuit
             does: its error belongs to the result.
 
+    Trajectories that run together share the step that the worst of them needs, and matrix products round by
+    their size: the last digits of a trajectory depend on its company, as they do not for "chebyshev".
+
     Raises:
         ArgumentError: another order, or a step that is not positive.
 

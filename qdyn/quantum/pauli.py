@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -61,12 +62,12 @@ class PauliTerms:
     @property
     def flips(self) -> tuple[int, ...]:
         """For each string the mask of the sites it flips (X and Y)."""
-        return tuple(self._mask(word, "XY") for word in self.words)
+        return _masks(self.n_sites, self.words, "XY")
 
     @property
     def signs(self) -> tuple[int, ...]:
         """For each string the mask of the sites whose bit gives a sign (Z and Y)."""
-        return tuple(self._mask(word, "ZY") for word in self.words)
+        return _masks(self.n_sites, self.words, "ZY")
 
     @property
     def is_real(self) -> bool:
@@ -161,8 +162,13 @@ class PauliTerms:
         matrix.eliminate_zeros()
         return matrix
 
-    def _mask(self, word: Word, letters: str) -> int:
-        return sum(1 << (self.n_sites - 1 - site) for site, letter in word if letter in letters)
+
+@lru_cache(maxsize=128)
+def _masks(n_sites: int, words: tuple[Word, ...], letters: str) -> tuple[int, ...]:
+    """For each string the mask of the sites that hold one of the letters."""
+    return tuple(
+        sum(1 << (n_sites - 1 - site) for site, letter in word if letter in letters) for word in words
+    )
 
 
 class _SiteSigns:

@@ -159,6 +159,21 @@ def test_bits_depend_neither_on_threads_nor_on_the_batch(dtype: torch.dtype, sto
         assert torch.equal(together[member], run(H.member(member), initial[member]))
 
 
+@pytest.mark.parametrize("model", ["ising", "xxz"])
+def test_threads_share_a_long_state_bit_for_bit(model: str) -> None:
+    """Each its own places, and all meet before every product."""
+    H, initial = MODELS[model](14), random_product_states(n_qubits=14, seed=3)
+    options = {"method": "chebyshev", "dtype": torch.complex64}
+    alone = evolve(H, initial, TIMES[:7], **options).states
+    for n_threads in (2, 3):
+        torch.set_num_threads(n_threads)
+        try:
+            shared = evolve(H, initial, TIMES[:7], **options).states
+        finally:
+            torch.set_num_threads(1)
+        assert torch.equal(alone, shared)
+
+
 @both_methods
 def test_disorder_agrees_with_diagonalisation(method: str) -> None:
     H = disordered(8, 5, seed=4)
@@ -250,7 +265,8 @@ def test_twenty_two_sites_fit_in_two_gibibytes() -> None:
         "import resource, qdyn\n"
         "H = qdyn.TransverseFieldIsing(22, 1.0, 1.05)\n"
         "qdyn.evolve(H, qdyn.product_state('0' * 22), [0.1, 0.2, 0.3, 0.4], method='chebyshev',\n"
-        "            store='none', observables=['magnetisation_x', 'magnetisation_z', 'energy', 'energy_variance'])\n"
+        "            store='none', observables=['magnetisation_x', 'magnetisation_z', 'energy',\n"
+        "            'energy_variance'])\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
