@@ -28,6 +28,7 @@ from torch import Tensor
 from qdyn.attention.transitions import (
     OperatorPast,
     ScorePast,
+    Symmetry,
     TransitionPhases,
     length,
     transition_pairs,
@@ -125,7 +126,7 @@ def in_context_predictions(
     completion: Descent | Conjugate | None = None,
     restoration: Float[Tensor, "*#batch"] | None = None,
     phases: TransitionPhases = "as_given",
-    symmetries: tuple[str, ...] = (),
+    symmetries: tuple[Symmetry, ...] = (),
     kernel: Float[Tensor, "*#batch terms"] | None = None,
     mask: Bool[Tensor, "*#batch time"] | None = None,
 ) -> Complex[Tensor, "*batch time dim"]:

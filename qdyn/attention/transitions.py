@@ -78,7 +78,7 @@ def basis_permutation(symmetry: Symmetry, dimension: int) -> Tensor:
     return index.reshape([2] * n_qubits).permute(*reversed(range(n_qubits))).reshape(-1)
 
 
-def symmetric_images(keys: Tensor, values: Tensor, symmetries: tuple[str, ...]) -> tuple[Tensor, Tensor]:
+def symmetric_images(keys: Tensor, values: Tensor, symmetries: tuple[Symmetry, ...]) -> tuple[Tensor, Tensor]:
     """The transitions that ``symmetries`` of U imply beside those seen.
 
     A unitary S that commutes with U maps the transition x -> y to S x -> S y. Time reversal, U^T = U (a real
@@ -114,7 +114,7 @@ class OperatorPast:
     image: Tensor
 
     @classmethod
-    def of(cls, keys: Tensor, values: Tensor, symmetries: tuple[str, ...] = ()) -> OperatorPast:
+    def of(cls, keys: Tensor, values: Tensor, symmetries: tuple[Symmetry, ...] = ()) -> OperatorPast:
         """From keys and values (..., transitions, d) of the T - 1 transitions."""
         rho, carry, image = (
             _prefix_sums(left.unsqueeze(-1) * right.conj().unsqueeze(-2))
@@ -176,7 +176,7 @@ class ScorePast:
         cls,
         keys: Tensor,
         values: Tensor,
-        symmetries: tuple[str, ...] = (),
+        symmetries: tuple[Symmetry, ...] = (),
         coefficients: Tensor | None = None,
     ) -> ScorePast:
         """From keys and values (..., transitions, d) of the T - 1 transitions."""

@@ -59,8 +59,8 @@ class InContextPredictor(nn.Module, Predictor):
             the ridge, (blocks, 1, 3).
         momentum_logits: Schedules of beta_l, (blocks, layers, 3), or None.
         completion_logits: Schedules of the completion, like step_logits, or None.
-        restoration_logit: Of gamma, (blocks,).
-        trust_logits: Schedules of kappa, (blocks - 1, 3).
+        restoration_logit: Of gamma, (blocks,), or None.
+        trust_logits: Schedules of kappa, (blocks - 1, 3), or None.
         score_angles: Parameters of W_l, (blocks, layers, *shape of the ansatz), or None.
         kernel_logits: Of the coefficients c_p, (blocks, degree + 1), or None.
 
@@ -113,11 +113,11 @@ class InContextPredictor(nn.Module, Predictor):
         if config.completion_layers:
             self.completion_logits = schedule(blocks, config.completion_layers if descent else 1, start=start)
             self.restoration_logit = nn.Parameter(torch.full((blocks,), 2.0 / _PACE))
-        self.trust_logits = schedule(blocks - 1, start=-2.0)
+        self.trust_logits = schedule(blocks - 1, start=-2.0) if blocks > 1 else None
         self.score_angles = None
         if config.score_unitaries:
             starts = [self._initial_angles(for_scores) for _ in range(blocks * config.layers)]
-            stacked = torch.stack(starts).unflatten(0, (blocks, config.layers))
+            stacked = torch.stack(starts).reshape(blocks, config.layers, *angles.shape)
             self.score_angles = nn.Parameter(0.1 * stacked)
         self.kernel_logits = None
         if config.kernel_degree:
@@ -161,9 +161,10 @@ class InContextPredictor(nn.Module, Predictor):
             return _conjugate(self.config.completion_layers, self.completion_logits[block], n_steps)
         return Descent(sizes=2 * torch.sigmoid(_schedule(self.completion_logits[block], n_steps)))
 
-    def trust(self, block: int, n_steps: int) -> Tensor:
-        """kappa_j of the states that the block after ``block`` works on, (n_steps,)."""
-        return 2 * torch.sigmoid(_schedule(self.trust_logits[block], n_steps))
+    def restoration(self, block: int) -> Tensor | None:
+        """The exponent gamma of one block."""
+        logit = self.restoration_logit
+        return None if logit is None else torch.sigmoid(_PACE * logit[block])
 
     def loss(self, name: str, inputs: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
         """The loss of that name of each sequence, (batch,).
@@ -228,7 +229,7 @@ class InContextPredictor(nn.Module, Predictor):
             distance.backward()  # type: ignore[no-untyped-call]
             return distance
 
-        optimiser.step(closure)  # type: ignore[arg-type]
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
         return angles.detach()
 
     def _predictions(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
@@ -236,24 +237,20 @@ class InContextPredictor(nn.Module, Predictor):
         seen, n_steps = states, states.shape[-2]
         with self._hold() as matrices:
             for block in range(self.config.blocks):
-                gamma = (
-                    None
-                    if self.restoration_logit is None
-                    else torch.sigmoid(_PACE * self.restoration_logit[block])
-                )
                 predictions = in_context_predictions(
                     seen,
                     matrices.value,
                     self.regression(block, n_steps),
                     completion=self.completion(block, n_steps),
-                    restoration=gamma,
+                    restoration=self.restoration(block),
                     phases=self.config.phases,
                     symmetries=self.config.symmetries,
                     kernel=None if self.kernel_logits is None else self.kernel_logits[block].softmax(dim=-1),
                     mask=mask,
                 )
-                if block + 1 < self.config.blocks:
-                    seen = refined_states(states, predictions, self.trust(block, n_steps), mask=mask)
+                if self.trust_logits is not None and block < len(self.trust_logits):
+                    trust = 2 * torch.sigmoid(_schedule(self.trust_logits[block], n_steps))
+                    seen = refined_states(states, predictions, trust, mask=mask)
         return predictions
 
     def _in_precision(self, states: Tensor) -> Tensor:

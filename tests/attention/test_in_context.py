@@ -13,6 +13,7 @@ from qdyn.attention.in_context import Conjugate, Descent, in_context_predictions
 from qdyn.attention.transitions import (
     OperatorPast,
     ScorePast,
+    Symmetry,
     basis_permutation,
     frobenius,
     symmetric_images,
@@ -192,7 +193,7 @@ def test_the_order_of_transitions_does_not_matter() -> None:
 
 
 @pytest.mark.parametrize("symmetries", [(), ("time_reversal",), ("reflection", "spin_flip", "time_reversal")])
-def test_operators_and_scores_are_the_same_attention(symmetries: tuple[str, ...]) -> None:
+def test_operators_and_scores_are_the_same_attention(symmetries: tuple[Symmetry, ...]) -> None:
     x, value = haar_random_states(n_qubits=QUBITS, batch=2 * STEPS, seed=6).reshape(2, STEPS, D), unitary(7)
     keys, values = transition_pairs(x)
     one, two = OperatorPast.of(keys, values, symmetries), ScorePast.of(keys, values, symmetries)
