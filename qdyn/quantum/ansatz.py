@@ -17,10 +17,11 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from qdyn.checks import check_choice, check_integer
+from qdyn.checks import check_choice
 from qdyn.errors import ArgumentError
 from qdyn.quantum.ansatz_layers import apply_layers
 from qdyn.quantum.ansatz_metric import circuit_metric
+from qdyn.quantum.ansatz_order import brick_wall_pairs, ring_order, rotated_basis
 from qdyn.quantum.products import kronecker_product, ordered_product
 
 # From so many qubits on, layers act faster on the columns of the identity than they multiply as matrices:
@@ -140,25 +141,9 @@ def brick_wall_unitary(angles: Float[Tensor, "*batch layers qubits 12"]) -> Comp
         if idle:
             rest = torch.eye(2**idle, dtype=blocks.dtype, device=blocks.device)
             members.append(rest.expand(*members[0].shape[:-2], -1, -1))
-        order = _rotated_basis(n_qubits, row[0][0]).to(blocks.device)
+        order = rotated_basis(n_qubits, row[0][0]).to(blocks.device)
         layers.append(kronecker_product(members).index_select(-2, order).index_select(-1, order))
     return ordered_product(torch.stack(layers, dim=-3).flatten(-4, -3))
-
-
-def brick_wall_pairs(n_qubits: int) -> list[list[tuple[int, int]]]:
-    """The pairs of one layer of the brick wall, row by row: each row acts after the one before it.
-
-    (0,1), (2,3), ... then (1,2), (3,4), ..., (n-1,0). With an odd number of qubits the last pair shares a
-    qubit with its row and stands in a row of its own, so a layer always has n blocks.
-
-    Example:
-        >>> brick_wall_pairs(4), brick_wall_pairs(3)
-        ([[(0, 1), (2, 3)], [(1, 2), (3, 0)]], [[(0, 1)], [(1, 2)], [(2, 0)]])
-    """
-    check_integer("n_qubits", n_qubits, minimum=2)
-    even = [(qubit, qubit + 1) for qubit in range(0, n_qubits - 1, 2)]
-    odd = [(qubit, (qubit + 1) % n_qubits) for qubit in range(1, n_qubits - n_qubits % 2, 2)]
-    return [even, odd] + ([[(n_qubits - 1, 0)]] if n_qubits % 2 else [])
 
 
 def real_unitary(angles: Float[Tensor, "*batch layers qubits"]) -> Float[Tensor, "*batch d d"]:
@@ -182,7 +167,7 @@ def real_unitary(angles: Float[Tensor, "*batch layers qubits"]) -> Float[Tensor,
         return _rings_by_layers(rotation)
     layers = kronecker_product(rotation.unbind(-3))
     ring = torch.eye(layers.shape[-1], dtype=layers.dtype, device=layers.device)
-    order = _ring_order(angles.shape[-1]).to(layers.device)
+    order = ring_order(angles.shape[-1]).to(layers.device)
     return ordered_product(ring.index_select(0, order) @ layers)
 
 
@@ -219,7 +204,7 @@ def _by_layers(factors: Sequence[Tensor], orders: Tensor) -> Tensor:
 
 def _rings_by_layers(rotations: Tensor) -> Tensor:
     """The matrix of (..., L, n, 2, 2) rotations, each layer followed by the ring of CNOTs."""
-    order = _ring_order(rotations.shape[-3])
+    order = ring_order(rotations.shape[-3])
     return _by_layers(rotations.unbind(-3), order.expand(rotations.shape[-4], -1))
 
 
@@ -230,7 +215,7 @@ def _wall_by_layers(blocks: Tensor, rows: list[list[tuple[int, int]]]) -> Tensor
     """
     n_qubits, layers = blocks.shape[-3], blocks.shape[-4]
     starts = [row[0][0] for row in rows]
-    turns = [_rotated_basis(n_qubits, start) for start in starts]
+    turns = [rotated_basis(n_qubits, start) for start in starts]
     orders = [
         # From the order of this row to that of the next; after the last, back to the order of the qubits.
         turn[torch.argsort(turns[(place + 1) % len(turns)])]
@@ -260,7 +245,7 @@ class _RotationLayer(torch.autograd.Function):
     def forward(angles: Tensor, ring: bool) -> tuple[Tensor, ...]:
         layers = kronecker_product(_rotations(angles).unbind(-3))
         if ring:
-            layers = layers.index_select(-2, _ring_order(angles.shape[-2]).to(layers.device))
+            layers = layers.index_select(-2, ring_order(angles.shape[-2]).to(layers.device))
         return (layers,)
 
     @staticmethod
@@ -308,34 +293,15 @@ def _cnot(like: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)
-def _ring_order(n_qubits: int) -> Tensor:
-    """Row r of (ring K) is row ``order[r]`` of K."""
-    basis = np.arange(2**n_qubits)
-    image = basis
-    for control in range(n_qubits if n_qubits > 1 else 0):
-        target = (control + 1) % n_qubits
-        image = image ^ (((image >> (n_qubits - 1 - control)) & 1) << (n_qubits - 1 - target))
-    return torch.from_numpy(np.argsort(image))
-
-
-@lru_cache(maxsize=64)
 def _moment_entries(n_qubits: int, ring: bool) -> tuple[Tensor, Tensor]:
     """Flat places in N of (b, b) and of (b, b with bit q flipped), and the sign (-1)^(bit q of b)."""
     basis = np.arange(2**n_qubits)
     bits = np.array([1 << (n_qubits - 1 - qubit) for qubit in range(n_qubits)])
     partner = np.stack([basis, *(basis ^ bit for bit in bits)])
-    where = np.argsort(_ring_order(n_qubits).numpy()) if ring else basis
+    where = np.argsort(ring_order(n_qubits).numpy()) if ring else basis
     places = where[basis] * len(basis) + where[partner]
     sign = 1.0 - 2.0 * ((basis & bits[:, None]) > 0)
     return torch.from_numpy(places.reshape(-1)), torch.from_numpy(sign)
-
-
-@lru_cache(maxsize=64)
-def _rotated_basis(n_qubits: int, first: int) -> Tensor:
-    """For each basis index, the index that reads the qubits in the order first, first+1, ..., first-1."""
-    basis = np.arange(2**n_qubits)
-    shifted = (basis << first) | (basis >> (n_qubits - first))
-    return torch.from_numpy(shifted & (2**n_qubits - 1))
 
 
 def _uniform_angles(shape: tuple[int, ...], scale: float, generator: np.random.Generator) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qdyn.checks import check_choice
 from qdyn.errors import ArgumentError
-from qdyn.quantum.ansatz import brick_wall_pairs
+from qdyn.quantum.ansatz_order import brick_wall_pairs
 from qdyn.quantum.circuit import Circuit
 
 _AXES = ("rx", "ry", "rz")

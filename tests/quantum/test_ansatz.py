@@ -14,12 +14,12 @@ from qdyn.errors import ArgumentError
 from qdyn.quantum.ansatz import (
     ANSATZE,
     ansatz,
-    brick_wall_pairs,
     brick_wall_unitary,
     free_unitary,
     hardware_efficient_unitary,
     real_unitary,
 )
+from qdyn.quantum.ansatz_order import brick_wall_pairs
 from qdyn.quantum.products import kronecker_product, ordered_product
 
 X = np.array([[0, 1], [1, 0]], dtype=complex)
