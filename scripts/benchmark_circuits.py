@@ -22,6 +22,7 @@ import argparse
 import json
 import os
 import platform
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -59,8 +60,8 @@ def main() -> None:
     torch.set_num_threads(1)
     results = {
         "conditions": conditions(bool(options.qubits), bool(options.large)),
-        "batched": [batched(n_qubits, options.rounds) for n_qubits in options.qubits],
-        "single": [single(n_qubits, options.rounds) for n_qubits in options.large],
+        "batched": [told(batched(n_qubits, options.rounds)) for n_qubits in options.qubits],
+        "single": [told(single(n_qubits, options.rounds)) for n_qubits in options.large],
     }
     results["conditions"]["load average at the end"] = round(os.getloadavg()[0], 1)
     text = table(results)
@@ -223,6 +224,12 @@ def cost(work: Callable[[], Any]) -> float:
         work()
         calls += 1
     return (time.process_time() - began) / calls
+
+
+def told(row: dict[str, Any]) -> dict[str, Any]:
+    """The row, shown at once: a run that is broken off has said what it found."""
+    print(json.dumps(row), file=sys.stderr, flush=True)
+    return row
 
 
 def spread(values: list[float]) -> dict[str, float]:
