@@ -179,7 +179,7 @@ class HamiltonianIdentification(Baseline):
         """As many trajectories at a time as have matrices that fit."""
         d, working = states.shape[-1], 4 + 2 * len(self.coupling_names)
         size = max(1, _CHUNK_BYTES // (16 * working * d * d))
-        return list(zip(states.split(size), seen.split(size), strict=True))
+        return list(zip(torch.split(states, size), torch.split(seen, size), strict=True))
 
     def _follow(self, states: Tensor, seen: Tensor) -> tuple[_Estimate, Tensor]:
         """The last estimate, and the forecasts (rows, T, d), of trajectories followed state by state."""
