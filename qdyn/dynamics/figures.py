@@ -182,7 +182,7 @@ def _find(source: Source, name: str, index: Index) -> _Panel:
 def _synonyms(source: Source, name: str) -> list[str]:
     """The names under which a quantity may be held, the richest first."""
     if found := re.fullmatch("magnetisation_([xyz])", name):
-        return [f"site_{name}"] + ([] if source.measure else [name])
+        return [f"site_{name}", name]
     if found := re.fullmatch("correlator_([xyz])", name):
         start = f"connected_correlators_{found[1]}_"
         return [held for held in source.expectations if held.startswith(start)]

@@ -132,10 +132,10 @@ class Trajectory(Recording):
         What was measured on the way is drawn as it is; anything else is measured now where states are stored.
 
         Args:
-            quantity: one or several of "magnetisation_x" (a map of all sites, or the mean where only that is
-                held), "correlator_z" (a map of the connected correlators with the central site), "energy",
-                "energy_drift" (|E(t) - E(t_0)|), "entanglement_entropy" (half chain), or any name that
-                ``evolve(observables=...)`` takes. None for a panel of each that is worth it.
+            quantity: one or several of "magnetisation_x" (a map of all sites, or the mean where that is what
+                was measured), "correlator_z" (a map of the connected correlators with the central site),
+                "energy", "energy_drift" (|E(t) - E(t_0)|), "entanglement_entropy" (half chain), or any name
+                that ``evolve(observables=...)`` takes. None for a panel of each that is worth it.
             index: which trajectory of a batch; "mean" for the mean of all, lines with its standard error.
             ax: axes for a single panel; None for a new figure.
             hamiltonian: H, to measure energies that were not asked for.
