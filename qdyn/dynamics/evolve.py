@@ -66,7 +66,8 @@ def evolve(
         observables: what to measure at every time, on the way: names such as "magnetisation_x" (see
             `named_observable`) or `Observable` objects.
         store: "states" keeps every state, "final" the last one, "none" only the expectation values.
-        error: largest deviation of any amplitude from the exact solution that you accept.
+        error: largest deviation of any amplitude from the exact solution that you accept; for matrix-product
+            states the largest distance of the whole state, see `mps`.
         dtype: complex64 or complex128, the type of what is stored. "chebyshev" also computes in single
             precision unless ``error`` asks for more; "exact" computes in double and rounds at the end.
         device: "cpu" or "cuda"; None for the device of ``initial_state``.

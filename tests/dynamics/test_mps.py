@@ -324,6 +324,9 @@ def test_the_final_state_is_kept_and_saved(tmp_path) -> None:
         pairs = zip(*(x.final_mps if traj is two else [x.final_mps] for x in (traj, loaded)), strict=True)
         assert all(abs(complex(old.overlap(new)) - 1) < 1e-12 for old, new in pairs)
         assert loaded.details == traj.details
+        for name, values in traj.expectations.items():
+            assert torch.equal(loaded.expectations[name], values)
+            assert loaded.expectations[name].dtype == values.dtype
         assert set(traj.to_xarray()["final_mps"].dims) >= {"site", "left_bond", "spin", "right_bond"}
     assert torch.equal(Trajectory.load(tmp_path / "trajectory.h5").times, two.times)
     small = evolve(MODELS["TFIM"], START, [0.4], method=mps(step=0.05), store="final")
