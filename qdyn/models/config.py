@@ -115,6 +115,7 @@ class ModelConfig(ModelSection):
 
 _SECTIONS: dict[str, str | type[ModelSection]] = {
     "qsa": ModelConfig,
+    "hybrid_decoder": "qdyn.models.hybrid_decoder_config:HybridDecoderConfig",
     "in_context": "qdyn.models.in_context_config:InContextConfig",
     "measured_qsa": "qdyn.models.measured_qsa:MeasuredQSAConfig",
     "projected_qsa": "qdyn.models.projected_qsa:ProjectedQSAConfig",

@@ -9,6 +9,8 @@ from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ConfigError, nearest
 from qdyn.models.base import Predictor
 from qdyn.models.config import ModelConfig, ModelSection, register_section, section_class
+from qdyn.models.hybrid_decoder import HybridDecoder
+from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
 from qdyn.models.in_context import InContextPredictor
 from qdyn.models.in_context_config import InContextConfig
 from qdyn.models.measured_qsa import MeasuredQSAConfig, MeasuredQSAPredictor
@@ -72,6 +74,11 @@ register_model(
     "in_context",
     lambda config, metadata, seed: InContextPredictor(config, metadata, seed=seed),
     config=InContextConfig,
+)
+register_model(
+    "hybrid_decoder",
+    lambda config, metadata, seed: HybridDecoder(config, metadata, seed=seed),
+    config=HybridDecoderConfig,
 )
 register_model(
     "measured_qsa",
