@@ -33,6 +33,8 @@ _DIVERGING = "RdBu_r"
 _WIDTH, _HEIGHT = 5.6, 3.5
 # Up to this fraction of its size, a change of the energy is an error of the computation and not physics.
 _CONSERVED = 1e-3
+# Values this small are rounding errors of nought.
+_NOTHING = 1e-9
 _KINDS = (
     *(f"{kind}_{axis}" for kind in ("magnetisation", "site_magnetisation", "correlator") for axis in "xyz"),
     *("entanglement_entropy", "energy", "energy_drift", "energy_variance", "loschmidt_echo", "purity"),
@@ -136,7 +138,15 @@ def _choose(source: Source, index: Index) -> list[str]:
     maps = [name for name in held if name.startswith("site_magnetisation")]
     cones = [name for name in held if name.startswith("connected_correlators")]
     entropies = [name for name in held if name.startswith("entanglement_entropy")]
-    chosen = maps or (["site_magnetisation_z"] if source.measure else [])
+    if not maps and source.measure:
+        # By symmetry the magnetisation along an axis may vanish for ever: then another one is worth a panel.
+        axes = [f"site_magnetisation_{axis}" for axis in "zxy"]
+        maps = [
+            next(
+                (name for name in axes if np.abs(_find(source, name, index).values).max() > _NOTHING), axes[0]
+            )
+        ]
+    chosen = list(maps)
     if source.pure and source.measure and source.n_sites > 2:
         cones = cones or ["correlator_z"]
     if source.pure and source.measure and source.n_sites > 1:
@@ -282,7 +292,8 @@ def _draw_map(axes: Axes, source: Source, panel: _Panel, front: float | None) ->
     values = np.ma.masked_invalid(panel.values.T.copy())
     if panel.centre is not None:
         values[panel.centre] = np.ma.masked
-    largest = max(float(np.abs(values).max() or 0.0), 1e-12)
+    largest = float(np.abs(values).max() or 0.0)
+    largest = largest if largest > _NOTHING else 1.0
     norm: Normalize = Normalize(-largest, largest)
     if panel.centre is not None:
         norm = FuncNorm((_signed_root, _signed_square), vmin=-largest, vmax=largest)
