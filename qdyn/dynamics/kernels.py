@@ -113,6 +113,7 @@ def evolve(
                 for entry in range(distances.size):
                     phases[entry, 0] = math.cos(middle * distances[entry])
                     phases[entry, 1] = math.sin(middle * distances[entry])
+            meetings = _meet(barrier, team, meetings)
         for window in range(sources.size):
             start = initial[member if initial.shape[0] > 1 else 0]
             origin = start if sources[window] < 0 else out[member, sources[window] * size :]
