@@ -20,6 +20,7 @@ Sources: G. Vidal, Physical Review Letters 93, 040502 (2004); U. Schollwoeck, An
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from functools import lru_cache
 from math import sqrt
@@ -93,8 +94,7 @@ class Chain:
 
     def copy(self) -> Chain:
         """An independent chain in the same state; tensors are never changed in place."""
-        other = object.__new__(Chain)
-        other.__dict__.update(self.__dict__)
+        other = copy(self)
         other._tensors = list(self._tensors)
         return other
 
