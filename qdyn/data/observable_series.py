@@ -103,6 +103,13 @@ class ObservableSeries(ClosedSource):
             found.append(random.multinomial(self.shots, probabilities) @ signs / self.shots)
         return np.concatenate(found, axis=-1)
 
+    def _states_bytes(self) -> int:
+        if self.shots is not None:
+            return super()._states_bytes()
+        # Measured on the way; no state is kept, but some are turned into another basis.
+        elements = 16 * (self.n_steps + 1) * self.layout("double").dimension
+        return elements + 16 * 16 * 2**self.chain.n_sites
+
     def _check(self) -> None:
         super()._check()
         valid = get_args(Axis)

@@ -32,6 +32,11 @@ from qdyn.quantum.states import haar_random_states, product_state, random_produc
 # What one block may take, in bytes of working memory.
 _BLOCK_BYTES = 1 << 27
 
+# State vectors that a method of time evolution keeps beside what is stored, at most.
+_WORK_VECTORS = 12
+# Sites beyond which "auto" diagonalises nothing.
+_LARGEST_DENSE = 10
+
 # The second number of the spawn key of a sequence's random numbers, by what they are for.
 COUPLINGS, INITIAL_STATE, ENVIRONMENT, JUMPS, SHOTS, DRIVES = range(6)
 
@@ -128,8 +133,12 @@ class SpinSource(Source):
         self.hamiltonians(0, 0, 1)
 
     def _bytes_each(self) -> int:
-        """Working memory of a trajectory: its states as computed and as stored, and vectors to work with."""
-        return (24 * (self.n_steps + 1) + 16 * 12) * 2**self.chain.n_sites
+        """Working memory of a trajectory."""
+        return self._states_bytes()
+
+    def _states_bytes(self) -> int:
+        """The states of a trajectory as computed and as stored, and vectors to work with."""
+        return (24 * (self.n_steps + 1) + 16 * _WORK_VECTORS) * 2**self.chain.n_sites
 
 
 @dataclass(frozen=True)
@@ -209,10 +218,14 @@ class ClosedSource(SpinSource):
             raise ConfigError(f"`method` must be one that follows a drive ({able}), but is {self.method!r}.")
 
     def _bytes_each(self) -> int:
-        dense = 24 * 4**self.chain.n_sites if self.method in ("exact", "auto") else 0
-        if self.method == "exact":
-            return 24 * (self.n_steps + 1) * 2**self.chain.n_sites + dense
-        return super()._bytes_each() + dense
+        return self._states_bytes() + self._matrix_bytes()
+
+    def _matrix_bytes(self) -> int:
+        """What diagonalising one Hamiltonian takes; "auto" diagonalises small ones only."""
+        if self.method not in ("exact", "auto"):
+            return 0
+        largest = self.chain.n_sites if self.method == "exact" else _LARGEST_DENSE
+        return 24 * 4 ** min(self.chain.n_sites, largest)
 
 
 def integer_seed(seed: int, *place: int) -> int:
