@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from qdyn.evaluation.campaigns import Figure, Outcome, Trial
-from qdyn.evaluation.published import SIGNIFICANCE, Agreement, Published, agreement, table_rows
+from qdyn.evaluation.published import (
+    SIGNIFICANCE,
+    Agreement,
+    Published,
+    PublishedFigure,
+    agreement,
+    table_rows,
+)
 from qdyn.evaluation.results import Estimate, with_error
 from qdyn.files import write_json, write_text
 
@@ -151,9 +159,7 @@ def _agreement_lines(page: Page) -> list[str]:
                 where = f"{entry.trial.key} {split} {metric}"
                 line = _difference(where, figure, theirs.mean, result)
                 if result.verdict == "open":
-                    notes = [] if theirs.std is not None else ["published without a spread"]
-                    notes += [page.remarks[entry.model]] if entry.model in page.remarks else []
-                    line += "".join(f"; {note}" for note in notes)
+                    line += "".join(f"; {note}" for note in _notes(page, entry, metric, figure, theirs))
                 found[result.verdict].append(line)
     groups = {
         "draw": "more lie within two standard errors of the difference: the spread over seeds of both, and "
@@ -170,6 +176,20 @@ def _agreement_lines(page: Page) -> list[str]:
         if found[verdict]:
             lines += ["", f"{len(found[verdict])} {what}:", "", *found[verdict]]
     return lines
+
+
+def _notes(page: Page, entry: Entry, metric: str, ours: Figure, theirs: PublishedFigure) -> list[str]:
+    """What can be said of a difference that chance does not explain."""
+    notes = []
+    if theirs.std is None:
+        notes.append("published without a spread")
+    if metric == "mu" and entry.model in page.stalling and theirs.mean < max(ours.of_each_seed):
+        # A seed that stalled has a smaller mu, at least 0.
+        missing = math.ceil(theirs.seeds * (1 - theirs.mean / max(ours.of_each_seed)))
+        notes.append(f"it takes at least {missing} stalled seeds of {theirs.seeds} to lower ours as far")
+    if entry.model in page.remarks:
+        notes.append(page.remarks[entry.model])
+    return notes
 
 
 def _difference(where: str, ours: Figure, theirs: float, result: Agreement) -> str:
