@@ -22,6 +22,9 @@ from qdyn.quantum.local_observables import (
 )
 from qdyn.quantum.observables import Axis
 
+# Amplitudes that are computed for one block.
+_BLOCK_AMPLITUDES = 1 << 23
+
 
 @dataclass(frozen=True)
 class ObservableSeries(ClosedSource):
@@ -64,6 +67,11 @@ class ObservableSeries(ClosedSource):
             units={"time": "1/J"},
             normalised=False,
         )
+
+    def block_size(self) -> int:
+        """See `Source.block_size`; a block is also no more work than a wish for a few sequences is worth."""
+        amplitudes = (self.n_steps + 1) * 2**self.chain.n_sites
+        return max(1, min(super().block_size(), _BLOCK_AMPLITUDES // amplitudes))
 
     def block(self, *, seed: int, first: int, count: int, precision: Precision) -> Block:
         """See `Source.block`."""
