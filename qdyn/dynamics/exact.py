@@ -12,9 +12,9 @@ Small systems, for which one product is quicker than many, stay whole.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -23,15 +23,13 @@ from qdyn.dynamics.methods import Estimate, Problem
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.symmetry_blocks import SymmetricBasis, product
 from qdyn.quantum.pauli import PauliTerms
-from qdyn.quantum.symmetries import members_with_equal_symmetries
+from qdyn.quantum.symmetries import Symmetry, conserves_magnetisation, members_with_equal_symmetries
 
 _MATRIX_BYTES = 256 * 2**20
 # Sizes between which blocks are looked for: below, one product is quicker; above, the basis takes much room.
 _FEWEST_SITES, _MOST_SITES = 7, 16
-# Up to here an estimate counts the blocks; beyond, it divides by the order of the symmetry group.
-_MOST_SITES_COUNTED = 12
-# The bases of a problem that is being estimated and then solved.
-_BASES: WeakKeyDictionary[Problem, list[tuple[slice, SymmetricBasis | None]]] = WeakKeyDictionary()
+# Seconds below which a diagonalisation is not worth the search for blocks.
+_WORTH_LOOKING = 1.5e-2
 # Norm of an initial state in a block that is no more than rounding.
 _NEGLIGIBLE = 1e-15
 
@@ -42,7 +40,7 @@ def evolve_exactly(problem: Problem, recorder: Recorder) -> dict[str, float | st
     used: dict[str, None] = {}
     sizes: list[int] = []
     n_blocks = problem.dimension
-    for members, basis in _bases(terms, problem):
+    for members, basis in _bases(problem):
         work = _Work.of(terms, basis)
         for part in _pieces(terms, members, work):
             group = terms if terms.batch_size is None else terms.members(part)
@@ -63,12 +61,11 @@ def estimate_exact(problem: Problem) -> Estimate:
     longest = float(problem.times.abs().max())
     error = 1e-14 + 4e-16 * norm * longest + (1e-7 if problem.dtype == torch.complex64 else 0)
     memory, seconds = 0, 0.0
-    for members, work in _expected(terms, problem):
-        count = members.stop - members.start
-        n_hamiltonians = 1 if terms.batch_size is None else count
+    for members, work in _expected(problem):
+        n_hamiltonians, n_states = _amount(problem, members)
         together = max(1, min(n_hamiltonians, _MATRIX_BYTES // work.matrix_bytes))
         memory = max(memory, together * work.matrix_bytes)
-        seconds += work.seconds(n_hamiltonians, count * problem.n_times)
+        seconds += work.seconds(n_hamiltonians, n_states)
     return Estimate(error, memory + 64 * 2**20, seconds)
 
 
@@ -193,43 +190,57 @@ def _record(problem: Problem, recorder: Recorder, members: slice, system: _Whole
         recorder.put(part, window, system.states(local, times[window]))
 
 
-def _bases(terms: PauliTerms, problem: Problem) -> list[tuple[slice, SymmetricBasis | None]]:
+def _bases(problem: Problem) -> Iterator[tuple[slice, SymmetricBasis | None]]:
     """Trajectories with the basis in which their Hamiltonians are diagonalised; None for the whole matrix."""
-    if problem not in _BASES:
-        _BASES[problem] = list(_choose_bases(terms, problem))
-    return _BASES[problem]
-
-
-def _choose_bases(terms: PauliTerms, problem: Problem) -> Iterator[tuple[slice, SymmetricBasis | None]]:
-    everyone = slice(0, problem.n_trajectories)
-    if not _FEWEST_SITES <= problem.n_sites <= _MOST_SITES:
-        yield everyone, None
-        return
+    terms = problem.terms
     whole = _Work.of(terms, None)
-    for run, symmetries in members_with_equal_symmetries(terms):
-        shared = terms.batch_size is None
-        basis = SymmetricBasis(terms if shared else terms.members(run), symmetries)
-        members = everyone if shared else run
-        count = members.stop - members.start
-        amount = (1 if shared else count, count * problem.n_times)
-        quicker = _Work.of(terms, basis).seconds(*amount) < whole.seconds(*amount)
-        yield members, basis if quicker else None
+    for members, group, symmetries in _runs(problem):
+        if symmetries is None:
+            yield members, None
+            continue
+        basis = SymmetricBasis(group, symmetries)
+        amount = _amount(problem, members)
+        yield members, basis if _Work.of(terms, basis).seconds(*amount) < whole.seconds(*amount) else None
 
 
-def _expected(terms: PauliTerms, problem: Problem) -> Iterator[tuple[slice, _Work]]:
-    """The same without making a large basis: as if all orbits had as many members as the group."""
-    if not _MOST_SITES_COUNTED < problem.n_sites <= _MOST_SITES:
-        for members, basis in _bases(terms, problem):
-            yield members, _Work.of(terms, basis)
+def _expected(problem: Problem) -> Iterator[tuple[slice, _Work]]:
+    """The same without making a basis: as if all orbits had as many members as the group."""
+    terms = problem.terms
+    whole = _Work.of(terms, None)
+    for members, group, symmetries in _runs(problem):
+        if symmetries is None:
+            yield members, whole
+            continue
+        order = math.prod(symmetry.order for symmetry in symmetries)
+        real = terms.is_real and all(symmetry.order == 2 for symmetry in symmetries)
+        sectors = [problem.dimension]
+        if conserves_magnetisation(group):
+            # A string that turns all spins over joins two magnetisations before it parts them again.
+            order = math.prod(symmetry.order for symmetry in symmetries if not symmetry.flip)
+            sectors = [math.comb(problem.n_sites, ups) for ups in range(problem.n_sites + 1)]
+        shapes = tuple(_Shape(-(-sector // order), order, real) for sector in sectors)
+        work, amount = _Work(shapes, problem.dimension, order), _amount(problem, members)
+        yield members, work if work.seconds(*amount) < whole.seconds(*amount) else whole
+
+
+def _runs(problem: Problem) -> Iterator[tuple[slice, PauliTerms, tuple[Symmetry, ...] | None]]:
+    """Trajectories, their Hamiltonians, and the symmetries of these; None where no blocks are looked for."""
+    terms, everyone = problem.terms, slice(0, problem.n_trajectories)
+    whole = _Work.of(terms, None).seconds(*_amount(problem, everyone))
+    if not _FEWEST_SITES <= problem.n_sites <= _MOST_SITES or whole < _WORTH_LOOKING:
+        yield everyone, terms, None
         return
     for run, symmetries in members_with_equal_symmetries(terms):
-        members = slice(0, problem.n_trajectories) if terms.batch_size is None else run
-        order, real = 1, terms.is_real
-        for symmetry in symmetries:
-            order *= symmetry.order
-            real &= symmetry.order == 2 and symmetry.is_real
-        shape = _Shape(-(-problem.dimension // order), order, real)
-        yield members, _Work((shape,), problem.dimension, order)
+        if terms.batch_size is None:
+            yield everyone, terms, symmetries
+        else:
+            yield run, terms.members(run), symmetries
+
+
+def _amount(problem: Problem, members: slice) -> tuple[int, int]:
+    """How many Hamiltonians and how many states these trajectories are."""
+    count = members.stop - members.start
+    return 1 if problem.terms.batch_size is None else count, count * problem.n_times
 
 
 def _pieces(terms: PauliTerms, members: slice, work: _Work) -> Iterator[slice]:

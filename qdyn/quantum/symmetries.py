@@ -116,6 +116,34 @@ def members_with_equal_symmetries(terms: PauliTerms) -> Iterator[tuple[slice, tu
         yield slice(first, last), _commuting(terms, candidates, valid[first], kept)
 
 
+def conserves_magnetisation(terms: PauliTerms) -> bool:
+    """Whether every operator conserves sum_i Z_i, as far as strings that flip no spin or two can tell.
+
+    X_i X_j and Y_i Y_j move a spin where their coefficients are equal, X_i Y_j and Y_i X_j where they are
+    opposite, each beside the same Z on other sites.
+
+    Example:
+        >>> from qdyn.quantum.spin_models import XXZ
+        >>> conserves_magnetisation(XXZ(3, field=0.4).pauli_terms())
+        True
+    """
+    words, coefficients = _collected(terms)
+    pairs: dict[Word, dict[str, NDArray[np.float64]]] = {}
+    for column, word in enumerate(words):
+        letters = "".join(letter for _, letter in word if letter != "Z")
+        if letters and coefficients[:, column].any():
+            if len(letters) != 2:
+                return False
+            beside = tuple((site, "Z" if letter == "Z" else "flip") for site, letter in word)
+            pairs.setdefault(beside, {})[letters] = coefficients[:, column]
+    none = np.zeros(len(coefficients))
+    return all(
+        np.array_equal(found.get("XX", none), found.get("YY", none))
+        and np.array_equal(found.get("XY", none), -found.get("YX", none))
+        for found in pairs.values()
+    )
+
+
 def _collected(terms: PauliTerms) -> tuple[list[Word], NDArray[np.float64]]:
     """Every string once, its factors in the order of sites, and the coefficients, (operators, strings)."""
     columns = np.atleast_2d(terms.coefficients.numpy(force=True))

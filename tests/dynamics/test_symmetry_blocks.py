@@ -29,6 +29,7 @@ TIMES = np.array([-1.3, 0.0, 0.4, 2.9, 6.0])
 def _always_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small systems too, so that the dense exponential stays cheap."""
     monkeypatch.setattr(exact, "_FEWEST_SITES", 1)
+    monkeypatch.setattr(exact, "_WORTH_LOOKING", 0.0)
     whole = exact._Work.seconds
     monkeypatch.setattr(exact._Work, "seconds", lambda self, *n: -1.0 if self.order else whole(self, *n))
 

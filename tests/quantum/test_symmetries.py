@@ -12,7 +12,12 @@ from qdyn.quantum.hamiltonians import Hamiltonian, TransverseFieldIsing
 from qdyn.quantum.lattices import ladder_bonds, square_bonds
 from qdyn.quantum.pauli_sum import PauliSum
 from qdyn.quantum.spin_models import XXZ, LongRangeIsing, MixedFieldIsing
-from qdyn.quantum.symmetries import Symmetry, members_with_equal_symmetries, symmetries
+from qdyn.quantum.symmetries import (
+    Symmetry,
+    conserves_magnetisation,
+    members_with_equal_symmetries,
+    symmetries,
+)
 
 
 def matrix(symmetry: Symmetry) -> np.ndarray:
@@ -115,3 +120,20 @@ def test_a_hidden_translation_is_found(seed: int, step: int) -> None:
     order = int(np.prod([symmetry.order for symmetry in symmetries(model.pauli_terms())]))
     assert order >= 6 // step
     check(model)
+
+
+@settings(max_examples=60)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_conserved_magnetisation_commutes_and_its_absence_does_not(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    strings: dict[str, float] = {"ZZI": 0.4}
+    for first, second in (("XX", "YY"), ("XY", "YX")):
+        for place in ("{0}{1}I", "I{0}{1}", "{0}Z{1}"):
+            value = float(random.integers(-1, 2))
+            sign = (1 if first == "XX" else -1) * (1 if random.random() < 0.9 else -1)
+            strings |= {place.format(*first): value, place.format(*second): sign * value}
+    model = PauliSum(strings)
+    total = sum(PauliSum({letters: 1.0}).to_dense() for letters in ("ZII", "IZI", "IIZ"))
+    dense = model.to_dense().to(torch.complex128)
+    commutator = dense @ total.to(dense.dtype) - total.to(dense.dtype) @ dense
+    assert conserves_magnetisation(model.pauli_terms()) == (float(commutator.abs().max()) == 0)
