@@ -117,6 +117,11 @@ def test_it_beats_what_it_is_made_of(phase_convention: str, tmp_path: Path) -> N
         loss_on_test(rival.fit(data), data) for rival in (Procrustes(), InContextDMD(residual="procrustes"))
     ]
     assert max(losses) < min(rivals)
+
+
+def test_a_run_is_judged_like_any_other(tmp_path: Path) -> None:
+    data = chains(steps=4)
+    run = qdyn.train(run_config(steps=1), dataset=data, out=tmp_path / "run", progress=False)
     found = qdyn.evaluate(run, context=2, rollout_steps=2, compare=False)
     row = next(row for row in found.rows if row.standing == "trained")
     assert row.n_seeds == 2
