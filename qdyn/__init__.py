@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from qdyn.attention.adapter import qasa_circuit as qasa_circuit
+    from qdyn.attention.adapter import qasa_expectations as qasa_expectations
     from qdyn.attention.observables import QSAObservables as QSAObservables
     from qdyn.attention.observables import qsa_observables as qsa_observables
     from qdyn.attention.overlap_circuit import qsa_circuit as qsa_circuit
@@ -96,6 +98,8 @@ _HOME_OF = {
     "load_run": "qdyn.training.run",
     "mps": "qdyn.dynamics.mps",
     "product_state": "qdyn.quantum.states",
+    "qasa_circuit": "qdyn.attention.adapter",
+    "qasa_expectations": "qdyn.attention.adapter",
     "qsa_circuit": "qdyn.attention.overlap_circuit",
     "qsa_observables": "qdyn.attention.observables",
     "quantum_jumps": "qdyn.dynamics.jumps",

@@ -1,0 +1,252 @@
+r"""The value circuit of Quantum Adaptive Self-Attention (QASA): eight angles in, eight numbers <Z> out.
+
+Eight data qubits 0 … 7 and one more, 8, start from |0>. With inputs theta_i and weights w_{l,i}:
+
+1. RX(theta_i), RZ(theta_i), RX(w_{0,i}), RZ(w_{1,i}) on each data qubit i;
+2. for l = 1, 2, 3: for i = 0 … 7 in turn CNOT from i to i + 1 mod 8, then RY(w_{l,i}), RZ(w_{l,i}) on the
+   control i; then CNOT from 7 to 8 and RY(w_{l,8}) on 8.
+
+Source: arXiv:2504.05336 and the program of its authors. A layer is simpler than it looks. No CNOT touches a
+control again, but for the one from 7 to 0, so that with R_{l,i} = RZ(w_{l,i}) RY(w_{l,i})
+
+$$U_l = (R_{l,4} \otimes \dots \otimes R_{l,7})\; \mathrm{CNOT}_{7 \to 0}\;
+        (R_{l,0} \otimes \dots \otimes R_{l,3})\; P, \qquad P|x_0 \dots x_7> = |p_0 \dots p_7>,$$
+
+with the parities p_i = x_0 + … + x_i mod 2: two permutations of amplitudes and two 16 x 16 matrices. Qubit 8
+sees the data at the end of layers 1 and 2 only, where anything can come of it: it is added after layer 1.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from qdyn.errors import ArgumentError
+from qdyn.quantum.circuit import Circuit
+from qdyn.quantum.program import PauliObservable, Program
+
+N_DATA = 8
+"""Data qubits: inputs and outputs of the circuit."""
+
+WEIGHT_SHAPE = (4, 9)
+"""Rows l = 0 … 3; the last column belongs to the qubit that is not read."""
+
+INERT_WEIGHTS = ((0, 8), (2, 8), (3, 8))
+"""The weights that no output depends on: the first drives no gate, the others the qubit that is not read."""
+
+_LAYERS = (1, 2, 3)
+_EFFECTIVE = tuple(
+    (row, column)
+    for row in range(WEIGHT_SHAPE[0])
+    for column in range(WEIGHT_SHAPE[1])
+    if (row, column) not in INERT_WEIGHTS
+)
+
+
+def qasa_expectations(
+    inputs: Float[Tensor, "*batch 8"], weights: Float[Tensor, "4 9"] | Float[Tensor, " effective"]
+) -> Float[Tensor, "*batch 8"]:
+    r"""<Z_0> … <Z_7> of QASA's value circuit, in closed form and differentiable.
+
+    Inert gates are never computed; the gradient with respect to an inert weight is exactly 0. It works under
+    `torch.vmap`, over weights too, so that several models may be computed as one batch.
+
+    Args:
+        inputs: theta, in radians, real. Models pass their activations shifted by the length of the window.
+        weights: w in radians, real, (4, 9); or the 33 weights that have an effect (see `prune_weights`).
+
+    Returns:
+        Numbers from -1 to 1, in the wider precision of the two arguments.
+
+    Raises:
+        ArgumentError: wrong shapes, or numbers that are not real floating-point ones.
+
+    Source: arXiv:2504.05336, restated at the top of this file.
+
+    Example:
+        Without weights the layers only permute, and each <Z> is the product of some cosines.
+
+        >>> theta = torch.linspace(0.1, 0.8, 8, dtype=torch.float64)
+        >>> found = qasa_expectations(theta, torch.zeros(4, 9, dtype=torch.float64))
+        >>> bool((found[6] - theta.cos()[[2, 3, 6, 7]].prod()).abs() < 1e-14)
+        True
+    """
+    _check(inputs, weights)
+    real = torch.promote_types(inputs.dtype, weights.dtype)
+    w = restore_weights(weights).to(real)
+    theta = inputs.to(real).reshape(-1, N_DATA)
+    places = _places(inputs.device)
+    state = _product_state(theta, w)
+    state = _layer(state, w[1], places)
+    state = _attach(state, w[1, N_DATA])
+    state = _layer(state, w[2], places)
+    state = state.reshape(2**N_DATA * 2, -1).index_select(0, places["leave"])
+    state = _layer(state.reshape(2**N_DATA, -1), w[3], places)
+    probabilities = (state.real.square() + state.imag.square()).reshape(2**N_DATA, 2, -1).sum(dim=1)
+    return (probabilities.mT @ _signs(inputs.device, real)).reshape(inputs.shape)
+
+
+def qasa_circuit(
+    inputs: Float[Tensor, "*batch 8"],
+    weights: Float[Tensor, "4 9"] | Float[Tensor, " effective"],
+    *,
+    output: int = 0,
+    pruned: bool = False,
+) -> Program:
+    """QASA's value circuit as a program for `qdyn.run_circuit`, gate by gate as published.
+
+    Args:
+        inputs: theta, in radians, slot ``inputs``.
+        weights: w in radians, (4, 9) or the 33 that have an effect, slot ``weights``.
+        output: which <Z> is read, 0 to 7.
+        pruned: leave out the gates that change no output, whatever the weights: the last CNOT onto qubit 8,
+            its last two rotations, and the last RZ of every qubit but qubit 0. (That one stands before the
+            CNOT from 7 to 0, through which <Z_7> sees it.)
+
+    Raises:
+        ArgumentError: wrong shapes, or no such output.
+
+    Example:
+        >>> import qdyn
+        >>> theta, w = torch.full((8,), 0.5), torch.full((4, 9), 0.3)
+        >>> full, pruned = (qasa_circuit(theta, w, output=7, pruned=one) for one in (False, True))
+        >>> len(full.circuit), len(pruned.circuit)
+        (110, 100)
+        >>> closed = qdyn.qasa_expectations(theta, w)[7]
+        >>> bool((qdyn.run_circuit(pruned).value - closed).abs() < 1e-6)
+        True
+    """
+    _check(inputs, weights)
+    if not 0 <= output < N_DATA:
+        raise ArgumentError(f"Argument `output` must be an integer in [0, {N_DATA - 1}], but is {output!r}.")
+    circuit = Circuit(data=N_DATA, spare=1)
+    (spare,) = circuit["spare"]
+    theta, w = circuit.slot("inputs", N_DATA), circuit.slot("weights", *WEIGHT_SHAPE)
+    for i in circuit["data"]:
+        circuit.rx(i, theta[i]).rz(i, theta[i])
+    for i in circuit["data"]:
+        circuit.rx(i, w[0, i]).rz(i, w[1, i])
+    for layer in _LAYERS:
+        last = pruned and layer == _LAYERS[-1]
+        for i in circuit["data"]:
+            circuit.cx(i, (i + 1) % N_DATA).ry(i, w[layer, i])
+            if not last or i == 0:
+                circuit.rz(i, w[layer, i])
+        if not last:
+            circuit.cx(N_DATA - 1, spare)
+        if not pruned or layer == _LAYERS[0]:
+            circuit.ry(spare, w[layer, N_DATA])
+    word = "".join("Z" if i == output else "I" for i in range(N_DATA + 1))
+    values = {"inputs": inputs, "weights": restore_weights(weights)}
+    return Program(circuit, values, PauliObservable(((1.0, word),)))
+
+
+def prune_weights(weights: Float[Tensor, "4 9"]) -> Float[Tensor, " effective"]:
+    """The 33 weights that have an effect, row by row: all but `INERT_WEIGHTS`.
+
+    >>> prune_weights(torch.arange(36.0).reshape(4, 9))[[7, 8, -1]]
+    tensor([ 7.,  9., 34.])
+    """
+    rows, columns = _effective(weights.device)
+    return weights[rows, columns]
+
+
+def restore_weights(weights: Float[Tensor, "4 9"] | Float[Tensor, " effective"]) -> Float[Tensor, "4 9"]:
+    """All 36 weights from the 33 of `prune_weights`, the inert ones 0; 36 come back as they are."""
+    if weights.ndim == 2:
+        return weights
+    rows, columns = _effective(weights.device)
+    return weights.new_zeros(WEIGHT_SHAPE).index_put((rows, columns), weights)
+
+
+def _check(inputs: Tensor, weights: Tensor) -> None:
+    if inputs.ndim < 1 or inputs.shape[-1] != N_DATA:
+        raise ArgumentError(
+            f"Argument `inputs` must have shape (..., {N_DATA}), but has shape {tuple(inputs.shape)}."
+        )
+    if tuple(weights.shape) not in (WEIGHT_SHAPE, (len(_EFFECTIVE),)):
+        raise ArgumentError(
+            f"Argument `weights` must have shape {WEIGHT_SHAPE} or ({len(_EFFECTIVE)},), "
+            f"but has shape {tuple(weights.shape)}."
+        )
+    for name, tensor in (("inputs", inputs), ("weights", weights)):
+        if not tensor.is_floating_point():
+            raise ArgumentError(
+                f"Argument `{name}` must be real floating-point numbers, but is {tensor.dtype}."
+            )
+
+
+def _product_state(theta: Tensor, w: Tensor) -> Tensor:
+    """The state (256, batch) before the first layer: one vector a data qubit, and their product."""
+    half, x, z = theta.mT / 2, w[0, :N_DATA, None] / 2, w[1, :N_DATA, None] / 2
+    c, s, cx, sx = half.cos(), half.sin(), x.cos(), x.sin()
+    before, after = torch.polar(torch.ones_like(half), half), torch.polar(torch.ones_like(z), z)
+    # RZ RX on |0>, and once more.
+    a0, a1 = c * before.conj(), -1j * s * before
+    b0, b1 = (cx * a0 - 1j * sx * a1) * after.conj(), (-1j * sx * a0 + cx * a1) * after
+    each = torch.stack([b0, b1], dim=1)
+    state = each[0]
+    for i in range(1, N_DATA):
+        state = (state[:, None] * each[i][None]).flatten(0, 1)
+    return state
+
+
+def _layer(state: Tensor, row: Tensor, places: dict[str, Tensor]) -> Tensor:
+    """U_l on the data qubits of ``state`` (256, others); ``row`` holds w_l."""
+    first, last = _rotations(row)
+    state = state.index_select(0, places["parities"])
+    state = (first @ state.reshape(16, -1)).reshape(2**N_DATA, -1)
+    state = state.index_select(0, places["around"]).reshape(16, 16, -1)
+    return (last @ state).reshape(2**N_DATA, -1)
+
+
+def _rotations(row: Tensor) -> tuple[Tensor, Tensor]:
+    """R_0 ⊗ … ⊗ R_3 and R_4 ⊗ … ⊗ R_7 of one layer, (16, 16) each."""
+    half = row[:N_DATA] / 2
+    c, s = half.cos(), half.sin()
+    phase = torch.polar(torch.ones_like(half), half)
+    low, high = phase.conj(), phase
+    single = torch.stack([c * low, -s * low, s * high, c * high], dim=-1).reshape(2, 4, 2, 2)
+    product = single[:, 0]
+    for i in range(1, 4):
+        size = 2 * product.shape[-1]
+        product = torch.einsum("gab,gcd->gacbd", product, single[:, i]).reshape(2, size, size)
+    return product[0], product[1]
+
+
+def _attach(state: Tensor, angle: Tensor) -> Tensor:
+    """(256, batch) -> (256, 2 batch): qubit 8 after its first CNOT from qubit 7 and RY(angle)."""
+    c, s = (angle / 2).cos(), (angle / 2).sin()
+    # Columns of RY: |0> becomes (c, s), |1> becomes (-s, c); qubit 7 is the last bit of the index.
+    spare = torch.stack([torch.stack([c, s]), torch.stack([-s, c])]).repeat(2 ** (N_DATA - 1), 1)
+    return (state[:, None] * spare[:, :, None]).flatten(1, 2)
+
+
+@lru_cache(maxsize=8)
+def _places(device: torch.device) -> dict[str, Tensor]:
+    """Where the amplitudes of a new state stood before: the permutations as index arrays."""
+    index = np.arange(2**N_DATA)
+    # x_i = p_i + p_{i-1} mod 2 undoes the parities.
+    parities = index ^ (index >> 1)
+    around = index ^ ((index & 1) << (N_DATA - 1))
+    both = np.arange(2 ** (N_DATA + 1))
+    leave = both ^ ((both >> 1) & 1)
+    arrays = {"parities": parities, "around": around, "leave": leave}
+    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+
+
+@lru_cache(maxsize=8)
+def _signs(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(256, 8): the eigenvalue of Z_i in each basis state."""
+    bits = np.arange(2**N_DATA)[:, None] >> np.arange(N_DATA)[::-1] & 1
+    return torch.from_numpy(1.0 - 2.0 * bits).to(device, dtype)
+
+
+@lru_cache(maxsize=8)
+def _effective(device: torch.device) -> tuple[Tensor, Tensor]:
+    rows, columns = np.array(_EFFECTIVE).T
+    return torch.from_numpy(rows.copy()).to(device), torch.from_numpy(columns.copy()).to(device)
