@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Example:
         >>> main(["models", "--help"])  # doctest: +ELLIPSIS
-        usage: qdyn models [-h] [--debug] [PRESET]
+        usage: qdyn models [PRESET]
         ...
         0
     """

@@ -17,6 +17,9 @@ from qdyn.errors import ConfigError, DatasetError, OutputError
 from qdyn.files import make_folder
 from qdyn.quantum.states import PhaseConvention
 
+FETCHED = ("qm9",)
+"""Datasets from the network, known by name once `qdyn datasets fetch` has fetched them."""
+
 
 def load_dataset(
     name_or_path: str | Path,
@@ -28,8 +31,8 @@ def load_dataset(
     """Open a dataset; one that is known by its recipe is generated on first use and kept in the cache.
 
     Args:
-        name_or_path: the name of a shipped recipe such as "tfim-4q", a recipe's YAML file or folder, an HDF5
-            file of sequences, or a folder that `qdyn generate` wrote.
+        name_or_path: the name of a shipped recipe such as "tfim-4q", of a dataset that was fetched ("qm9"), a
+            recipe's YAML file or folder, an HDF5 file of sequences, or a folder that `qdyn generate` wrote.
         phase_convention: "raw" or "first_real", to show quantum states otherwise than the recipe says.
         verify: recompute every checksum first.
         progress: show what is being generated.
@@ -68,8 +71,17 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "qdyn"
 
 
+def fetched_file(name: str) -> Path:
+    """Where a dataset of `FETCHED` stands once it has been fetched."""
+    return cache_folder() / "datasets" / "fetched" / f"{name}.h5"
+
+
 def _stored(path: Path) -> Path | None:
     """``path`` where it leads to stored sequences; None where it may be the name of a recipe."""
+    if str(path) in FETCHED and not path.exists():
+        if (fetched := fetched_file(str(path))).is_file():
+            return fetched
+        raise DatasetError(f"The dataset {str(path)!r} is not here yet: qdyn datasets fetch {path}.")
     if (path.is_file() and path.suffix not in (".yaml", ".yml")) or (path / MANIFEST).is_file():
         return path
     if path.suffix in (".h5", ".hdf5", ".nc"):

@@ -24,6 +24,7 @@ _SOURCES: dict[str, str | type[Source]] = {
     "observables": "qdyn.data.observable_series:ObservableSeries",
     "grammar": "qdyn.data.grammar:Grammar",
     "markov": "qdyn.data.markov:MarkovSphere",
+    "small_molecules": "qdyn.data.small_molecules:SmallMolecules",
 }
 
 
