@@ -94,7 +94,8 @@ def main() -> None:
         parser.error(str(problem))
     began, spent = time.perf_counter(), cpu_seconds()
     try:
-        write_campaign(conduct(options, families, degrees), options.out)
+        page = conduct(options, families, degrees)
+        write_campaign(dataclasses.replace(page, written_by=command(parser, options)), options.out)
     except QdynError as problem:
         parser.error(str(problem))
     if options.page is not None:
@@ -240,6 +241,16 @@ def introduction(options: argparse.Namespace, dataset: SequenceDataset, context:
         f"{temperature}; all {options.seeds} seeds count.",
         f"Roll-out: {dataset.n_steps + 1 - context} steps fed back after {context} states.",
     ]
+
+
+def command(parser: argparse.ArgumentParser, options: argparse.Namespace) -> str:
+    """The script and those of its options that decide figures."""
+    words = [f"scripts/{Path(__file__).name}"]
+    for name, value in vars(options).items():
+        if name not in ("out", "page", "workers") and value != parser.get_default(name):
+            flag = f"--{name.replace('_', '-')}"
+            words += [flag] if value is True else [flag, str(value)]
+    return " ".join(words)
 
 
 def chosen(text: str, known: dict[str, ModelConfig]) -> list[str]:
