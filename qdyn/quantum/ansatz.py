@@ -304,6 +304,10 @@ def _moment_entries(n_qubits: int, ring: bool) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(places.reshape(-1)), torch.from_numpy(sign)
 
 
+def _ring_metric(angles: Tensor) -> Tensor:
+    return circuit_metric(angles, _RotationLayer.apply(angles, True)[0])  # type: ignore[no-untyped-call]
+
+
 def _uniform_angles(shape: tuple[int, ...], scale: float, generator: np.random.Generator) -> np.ndarray:
     return generator.uniform(0.0, scale, shape)
 
@@ -337,7 +341,7 @@ ANSATZE: dict[str, Ansatz] = {
             parameter_shape=lambda n_qubits, layers: (layers, n_qubits, 3),
             unitary=hardware_efficient_unitary,
             start=_uniform_angles,
-            metric=lambda angles: circuit_metric(angles, _RotationLayer.apply(angles, True)[0]),
+            metric=_ring_metric,
         ),
         Ansatz(
             name="brick_wall",

@@ -33,7 +33,7 @@ class EnsembleLBFGS(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update of every member."""
         group = self.param_groups[0]
         held = [p for p in group["params"] if p.grad is not None]

@@ -49,15 +49,17 @@ class UnitaryDescent(torch.optim.Optimizer):
         self._metrics = [metric for _, metric in pairs]
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One update of every member."""
         group = self.param_groups[0]
+        gradient: Tensor
+        size: Tensor
+        move: Move
         for parameter, metric in zip(group["params"], self._metrics, strict=True):
             if parameter.grad is None:
                 continue
             if metric is None:
-                gradient = parameter.grad
-                move, size = _plain, gradient.square()
+                gradient, size, move = parameter.grad, parameter.grad.square(), _plain
             elif callable(metric):
                 gradient, size, move = _natural(parameter, metric(parameter))
             else:
