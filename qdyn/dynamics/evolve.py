@@ -302,7 +302,7 @@ def _check_device(device: torch.device | str) -> torch.device:
 register_method(
     "exact",
     evolve_exactly,
-    description="exact diagonalisation of the dense Hamiltonian",
+    description="exact diagonalisation, in symmetry blocks where H has them",
     estimate=estimate_exact,
 )
 register_method(

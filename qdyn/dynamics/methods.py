@@ -183,7 +183,7 @@ def register_method(
     Example:
         >>> import qdyn.dynamics.evolve
         >>> METHODS["exact"].description
-        'exact diagonalisation of the dense Hamiltonian'
+        'exact diagonalisation, in symmetry blocks where H has them'
     """
     if name == "auto" or name in METHODS:
         raise ArgumentError(f"Argument `name` must be a new name for a method, but {name!r} is taken.")
