@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qdyn.data.array_checks import check_batch
 from qdyn.data.sequences import Batch, SequenceDataset
+from qdyn.errors import DatasetError, nearest
 
 _RESIDENT_BYTES = 1 << 30
 
@@ -41,10 +42,34 @@ def batch_indices(*, seed: int, step: int, n_sequences: int, batch_size: int) ->
 
 
 class BatchSource:
-    """Batches of one split on the device, from memory where the split is small, else from the file."""
+    """Batches of one split on the device, from memory where the split is small, else from the file.
 
-    def __init__(self, dataset: SequenceDataset, *, device: torch.device, dtype: torch.dtype) -> None:
+    Args:
+        dataset: The split.
+        device: Where batches go.
+        dtype: Their precision.
+        told: Names of the conditions that the model is told, in its order.
+
+    Raises:
+        DatasetError: the data lack one of these conditions.
+    """
+
+    def __init__(
+        self,
+        dataset: SequenceDataset,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        told: tuple[str, ...] = (),
+    ) -> None:
         self._dataset = dataset
+        self._names = told
+        missing = [name for name in told if name not in dataset.backing.conditions]
+        if missing:
+            raise DatasetError(
+                f"The dataset {dataset.metadata.name} has no condition {missing[0]!r}, which the model is "
+                f"told: {nearest(missing[0], dataset.backing.conditions)}"
+            )
         self._device = device
         self._dtype = dtype
         self._resident: Batch | None = None
@@ -68,18 +93,26 @@ class BatchSource:
             indices=whole.indices[chosen],
         )
 
-    def members(self, seeds: tuple[int, ...], *, step: int, batch_size: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Inputs, targets and mask (seeds, batch, time, ...) of one step, each seed in its own order."""
+    def told(self, batch: Batch) -> Tensor | None:
+        """The conditions that the model is told, (batch, conditions); None where it is told none."""
+        return torch.stack([batch.conditions[name] for name in self._names], -1) if self._names else None
+
+    def members(
+        self, seeds: tuple[int, ...], *, step: int, batch_size: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Inputs, targets, mask and conditions (seeds, batch, ...) of one step, in each seed's own order."""
         rows = [
             batch_indices(seed=seed, step=step, n_sequences=len(self), batch_size=batch_size)
             for seed in seeds
         ]
         drawn = self.batch(np.concatenate(rows))
         lead = (len(seeds), len(rows[0]))
+        conditions = self.told(drawn)
         return (
             drawn.inputs.reshape(*lead, *drawn.inputs.shape[1:]),
             drawn.targets.reshape(*lead, *drawn.targets.shape[1:]),
             drawn.mask.reshape(*lead, *drawn.mask.shape[1:]),
+            None if conditions is None else conditions.reshape(*lead, -1),
         )
 
     def chunks(self, batch_size: int) -> list[np.ndarray]:

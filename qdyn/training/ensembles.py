@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, cast
 
 import torch
@@ -21,8 +22,11 @@ class _Objective(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, name: LossName, inputs: Tensor, targets: Tensor, mask: Tensor) -> Tensor:
-        per_sequence: Tensor = cast(Any, self.model).loss(name, inputs, targets, mask)
+    def forward(
+        self, name: LossName, inputs: Tensor, targets: Tensor, mask: Tensor, conditions: Tensor | None = None
+    ) -> Tensor:
+        told = () if conditions is None else (conditions,)
+        per_sequence: Tensor = cast(Any, self.model).loss(name, inputs, targets, mask, *told)
         return per_sequence.mean()
 
 
@@ -54,7 +58,14 @@ class Ensemble:
         return len(self._models)
 
     def losses(
-        self, name: LossName, inputs: Tensor, targets: Tensor, mask: Tensor, *, same_data: bool = False
+        self,
+        name: LossName,
+        inputs: Tensor,
+        targets: Tensor,
+        mask: Tensor,
+        conditions: Tensor | None = None,
+        *,
+        same_data: bool = False,
     ) -> Float[Tensor, " seeds"]:
         """The mean loss of every member over its batch.
 
@@ -63,6 +74,7 @@ class Ensemble:
             inputs: (seeds, batch, time, ...), or (batch, time, ...) where ``same_data``.
             targets: Likewise.
             mask: Likewise.
+            conditions: Likewise, (..., conditions); for models that are told some.
             same_data: Every member sees the same batch.
         """
         axis = None if same_data else 0
@@ -71,8 +83,19 @@ class Ensemble:
             return functional_call(self._objective, (parameters, buffers), (name, *data))
 
         tensors = {f"model.{key}": tensor for key, tensor in self.parameters.items()}
-        batched = vmap(member, in_dims=(0, self._buffer_axes, axis, axis, axis))
-        return batched(tensors, self._buffers, inputs, targets, mask)
+        data = (inputs, targets, mask) if conditions is None else (inputs, targets, mask, conditions)
+        # What is dropped at random is the same for every member, so that it does not depend on the others.
+        batched = vmap(member, in_dims=(0, self._buffer_axes, *[axis] * len(data)), randomness="same")
+        return batched(tensors, self._buffers, *data)
+
+    @contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Nothing is dropped at random inside the block."""
+        self._objective.eval()
+        try:
+            yield
+        finally:
+            self._objective.train()
 
     def unitaries(self) -> Mapping[str, Ansatz]:
         """The parameters that stand for unitaries, and how they do."""

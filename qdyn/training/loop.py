@@ -156,11 +156,14 @@ class TrainingLoop:
 
     def _update(self, step: int, rate: float) -> np.ndarray:
         config = self._config
-        inputs, targets, mask = self._train.members(config.seeds, step=step, batch_size=config.batch_size)
+        batch = self._train.members(config.seeds, step=step, batch_size=config.batch_size)
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.zero_grad(set_to_none=True)
-        losses = self._ensemble.losses(config.loss, inputs, targets, mask)
+        # What is dropped at random is a function of the step, so that a resumed run goes on with the same.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(np.random.SeedSequence(step).generate_state(1)[0]))
+            losses = self._ensemble.losses(config.loss, *batch)
         values = losses.detach().cpu().double().numpy()
         if not np.isfinite(values).all():
             raise self._diverged(int(np.argmin(np.isfinite(values))), step + 1)
@@ -176,12 +179,14 @@ class TrainingLoop:
         if self._validation is None:
             return None
         total = np.zeros(len(self._ensemble))
-        for chunk in self._validation.chunks(self._config.batch_size):
-            batch = self._validation.batch(chunk)
-            means = self._ensemble.losses(
-                VALIDATION_METRIC, batch.inputs, batch.targets, batch.mask, same_data=True
-            )
-            total += len(chunk) * means.cpu().double().numpy()
+        with self._ensemble.evaluating():
+            for chunk in self._validation.chunks(self._config.batch_size):
+                batch = self._validation.batch(chunk)
+                told = self._validation.told(batch)
+                means = self._ensemble.losses(
+                    VALIDATION_METRIC, batch.inputs, batch.targets, batch.mask, told, same_data=True
+                )
+                total += len(chunk) * means.cpu().double().numpy()
         return {VALIDATION_METRIC: total / len(self._validation)}
 
     def _write_line(self, progress: Progress) -> None:

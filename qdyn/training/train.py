@@ -200,9 +200,10 @@ class _Session:
         if window is not None:
             check_integer("dataset.window", window, minimum=1, maximum=self._train_split.n_steps)
         drawn = splits["train"].windows(window, stride=config.dataset.stride) if window else splits["train"]
-        self._train = BatchSource(drawn, device=device, dtype=precision)
+        told: tuple[str, ...] = getattr(config.model, "conditions", ())
+        self._train = BatchSource(drawn, device=device, dtype=precision, told=told)
         self._validation = (
-            BatchSource(splits["validation"], device=device, dtype=precision)
+            BatchSource(splits["validation"], device=device, dtype=precision, told=told)
             if len(splits.get("validation", ()))
             else None
         )
