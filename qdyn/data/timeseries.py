@@ -49,7 +49,7 @@ def series(name: str, seed: int = 42) -> Float32[np.ndarray, " values"]:
 
     Example:
         >>> series("chaotic-logistic")[:3]
-        array([0.2       , 0.624     , 0.91503356], dtype=float32)
+        array([0.2      , 0.624    , 0.9150336], dtype=float32)
         >>> bool((series("Waveform", seed=1) == series("Waveform", seed=2)).all())
         True
     """

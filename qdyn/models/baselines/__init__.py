@@ -10,9 +10,11 @@ from qdyn.models.baselines.in_context import InContextDMD
 from qdyn.models.baselines.least_squares import LeastSquares, Procrustes
 from qdyn.models.baselines.mean import TrainingMean
 from qdyn.models.baselines.persistence import Persistence
+from qdyn.models.baselines.series import AutoRegression, SeasonalNaive, Zero
 from qdyn.models.baselines.tokens import Bigram, Unigram
 
 __all__ = [
+    "AutoRegression",
     "Baseline",
     "Bigram",
     "Chance",
@@ -23,6 +25,8 @@ __all__ = [
     "MeanHamiltonian",
     "Persistence",
     "Procrustes",
+    "SeasonalNaive",
     "TrainingMean",
     "Unigram",
+    "Zero",
 ]
