@@ -1,7 +1,7 @@
 """Is the advantage that the paper extrapolates to d >~ 119 there? Trains k-QSA up to d = 256 and measures mu.
 
 python scripts/measure_advantage.py --out runs/advantage --document docs/benchmarks
-python scripts/measure_advantage.py --out /tmp/quick --dimensions 8 16 --steps-seen 8 --degrees 1 --updates 20
+python scripts/measure_advantage.py --out runs/quick --dimensions 8 16 --steps-seen 8 --degrees 1 --updates 20
 
 Every training is a run folder under --out; a killed measurement goes on where it stopped.
 """
