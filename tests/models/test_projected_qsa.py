@@ -68,7 +68,7 @@ def test_a_lifted_forecast_is_as_good_as_the_small_one_times_what_is_kept() -> N
     forecast = built.forecast(inputs)
     assert torch.allclose(torch.linalg.vector_norm(forecast, dim=-1), torch.ones(3, 4).double())
     fidelity = torch.linalg.vecdot(forecast, targets).abs().square()
-    small = built(inputs, targets).step_fidelity
+    small = built(inputs, targets).step_fidelity.detach()
     assert torch.allclose(fidelity, small * built.kept(targets), atol=1e-10)
     # The judgement takes the floor off again.
     data = SequenceDataset.from_arrays(states, kind="quantum_state", splits={"test": (0, 3)})
