@@ -19,7 +19,7 @@ Step sizes are learnt (`Descent`), or those of conjugate gradients (`Conjugate`)
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Complex, Float
@@ -53,6 +53,11 @@ class Descent:
     sizes: Tensor
     momentum: Tensor | None = None
     score_unitaries: Tensor | None = None
+
+    def last(self) -> Descent:
+        """The steps of the last forecast alone."""
+        momentum = None if self.momentum is None else self.momentum[..., -1:]
+        return replace(self, sizes=self.sizes[..., -1:], momentum=momentum)
 
     def explain(self, attend: Attend, bound: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """What is left of x (..., T, d), and what the explained part becomes."""
@@ -90,6 +95,10 @@ class Conjugate:
 
     layers: int
     ridge: Tensor
+
+    def last(self) -> Conjugate:
+        """The steps of the last forecast alone."""
+        return replace(self, ridge=self.ridge[..., -1:])
 
     def explain(self, attend: Attend, bound: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """What is left of x (..., T, d), and what the explained part becomes."""
@@ -129,7 +138,8 @@ def in_context_predictions(
     symmetries: tuple[Symmetry, ...] = (),
     kernel: Float[Tensor, "*#batch terms"] | None = None,
     mask: Bool[Tensor, "*#batch time"] | None = None,
-) -> Complex[Tensor, "*batch time dim"]:
+    last_only: bool = False,
+) -> Complex[Tensor, "*batch forecasts dim"]:
     """The forecasts of all steps, not normalised; entry j depends on x_0 ... x_j alone.
 
     Args:
@@ -143,9 +153,10 @@ def in_context_predictions(
         kernel: c_p >= 0 of sum 1, (..., degree + 1): a score s weighs s sum_p c_p abs(s)^(2p), not s, in the
             regression. Only for `Descent`: conjugate gradients need what is linear.
         mask: (..., T); a transition counts where both its ends exist.
+        last_only: Whether only the forecast of the last step is wanted.
 
     Returns:
-        (..., T, d).
+        (..., T, d), or (..., 1, d) where ``last_only``.
 
     Source: ours. Gradient descent as attention: arXiv:2212.07677; induction heads: arXiv:2209.11895.
 
@@ -165,6 +176,9 @@ def in_context_predictions(
         past = OperatorPast.of(keys, values, symmetries)
     else:
         past = ScorePast.of(keys, values, symmetries, kernel)
+    if last_only:
+        x, past, regression = x[..., -1:, :], past.last(), regression.last()
+        completion = completion.last() if completion is not None else None
     key_bound, value_bound = past.bounds()
     left, answer = regression.explain(past.attend, key_bound, x)
     rest = (left @ value.mT) * past.mean_phase(value).unsqueeze(-1)

@@ -9,7 +9,7 @@ r lies along the keys x_i and answers with the values x_{i+1}:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import torch
@@ -133,6 +133,10 @@ class OperatorPast:
                 )
         return cls(rho, carry, image)
 
+    def last(self) -> OperatorPast:
+        """The past of the last step alone, T = 1."""
+        return OperatorPast(*(one[..., -1:, :, :] for one in (self.rho, self.carry, self.image)))
+
     def attend(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """rho_j r_j and C_j r_j, (..., T, d)."""
         column = r.unsqueeze(-1)
@@ -185,6 +189,10 @@ class ScorePast:
         ones = torch.ones(transitions + 1, transitions, dtype=keys.real.dtype, device=keys.device)
         weights = (ones.tril(-1) / images).repeat(1, images)
         return cls(many_keys.flatten(-3, -2), many_values.flatten(-3, -2), weights, coefficients)
+
+    def last(self) -> ScorePast:
+        """The past of the last step alone."""
+        return replace(self, weights=self.weights[-1:])
 
     def attend(self, r: Tensor) -> tuple[Tensor, Tensor]:
         """sum_a g_ja k_a and sum_a g_ja y_a with g_ja = g(<k_a|r_j>), (..., T, d)."""

@@ -187,6 +187,11 @@ class InContextPredictor(nn.Module, Predictor):
         predictions = self._predictions(inputs, mask)
         return predictions / length(predictions)
 
+    def predict(self, context: Tensor) -> Tensor:
+        """The last entry of `forecast`, without the work for those before it in the last block."""
+        predictions = self._predictions(context, None, last_only=True)
+        return (predictions / length(predictions)).squeeze(-2)
+
     @torch.no_grad()
     def rollout(self, context: Tensor, steps: int) -> Tensor:
         """Feed forecasts back; see `Predictor.rollout`."""
@@ -232,7 +237,7 @@ class InContextPredictor(nn.Module, Predictor):
         optimiser.step(closure)  # type: ignore[no-untyped-call]
         return angles.detach()
 
-    def _predictions(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
+    def _predictions(self, inputs: Tensor, mask: Tensor | None, *, last_only: bool = False) -> Tensor:
         states = self._in_precision(inputs)
         seen, n_steps = states, states.shape[-2]
         with self._hold() as matrices:
@@ -247,6 +252,7 @@ class InContextPredictor(nn.Module, Predictor):
                     symmetries=self.config.symmetries,
                     kernel=None if self.kernel_logits is None else self.kernel_logits[block].softmax(dim=-1),
                     mask=mask,
+                    last_only=last_only and block + 1 == self.config.blocks,
                 )
                 if self.trust_logits is not None and block < len(self.trust_logits):
                     trust = 2 * torch.sigmoid(_schedule(self.trust_logits[block], n_steps))
