@@ -26,7 +26,7 @@ from qdyn.dynamics.trajectory import Trajectory
 from qdyn.errors import ConfigError, QdynError
 from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian
-from qdyn.quantum.observables import Observable
+from qdyn.quantum.observable import Observable
 from qdyn.quantum.states import haar_random_states, product_state, random_product_states
 
 # What one block may take, in bytes of working memory.

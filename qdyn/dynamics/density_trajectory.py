@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qdyn.dynamics.recording import Quantity, Recording, read_recording
 from qdyn.errors import ArgumentError
-from qdyn.quantum.observables import Observable
+from qdyn.quantum.observable import Observable
 
 if TYPE_CHECKING:
     import h5py

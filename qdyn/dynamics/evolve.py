@@ -25,8 +25,8 @@ from qdyn.dynamics.trajectory import Quantity, Trajectory
 from qdyn.dynamics.trotter import trotter
 from qdyn.errors import ArgumentError
 from qdyn.quantum.hamiltonians import Hamiltonian
+from qdyn.quantum.observable import Observable
 from qdyn.quantum.observable_names import named_observable
-from qdyn.quantum.observables import Observable
 from qdyn.quantum.product_states import ProductStates, is_named
 
 __all__ = ["METHODS", "evolve", "register_method"]

@@ -17,8 +17,9 @@ from qdyn.errors import ArgumentError, nearest
 from qdyn.plotting import BLUE, GRID, INK, MUTED, Line, LineStyle
 from qdyn.quantum.correlators import connected_correlators
 from qdyn.quantum.hamiltonians import Hamiltonian
+from qdyn.quantum.observable import Observable
 from qdyn.quantum.observable_names import named_observable
-from qdyn.quantum.observables import Observable, site_magnetisation
+from qdyn.quantum.observables import site_magnetisation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -23,7 +23,7 @@ from qdyn.errors import ArgumentError, MemoryLimitError
 from qdyn.memory import available_memory
 from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian
-from qdyn.quantum.observables import Observable
+from qdyn.quantum.observable import Observable
 from qdyn.quantum.pauli import PauliTerms
 from qdyn.quantum.product_states import ProductStates
 

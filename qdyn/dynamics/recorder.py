@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qdyn.dynamics.methods import Problem
 from qdyn.memory import empty_tensor
-from qdyn.quantum.observables import Observable
+from qdyn.quantum.observable import Observable
 
 if TYPE_CHECKING:
     from qdyn.dynamics.matrix_product_state import MatrixProductState

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from qdyn.dynamics.matrix_product_state import MatrixProductState
     from qdyn.hdf5 import Format, NamedArray
     from qdyn.quantum.hamiltonians import Hamiltonian
-    from qdyn.quantum.observables import Observable
+    from qdyn.quantum.observable import Observable
 
 __all__ = ["Quantity", "Trajectory"]
 

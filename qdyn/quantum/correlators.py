@@ -13,7 +13,8 @@ from qdyn.checks import check_choice, check_integer, qubits_of_dimension
 from qdyn.errors import ArgumentError
 from qdyn.quantum.factorised import FactorisedState
 from qdyn.quantum.local_observables import outcome_probabilities
-from qdyn.quantum.observables import Axis, Observable
+from qdyn.quantum.observable import Observable
+from qdyn.quantum.observables import Axis
 
 
 def connected_correlators(axis: Axis, site: int) -> Observable:

@@ -12,7 +12,8 @@ from torch import Tensor
 from qdyn.checks import check_choice, check_integer, qubits_of_dimension
 from qdyn.errors import ArgumentError
 from qdyn.quantum.lattices import Bonds, check_bonds
-from qdyn.quantum.observables import Axis, Observable
+from qdyn.quantum.observable import Observable
+from qdyn.quantum.observables import Axis
 
 
 def outcome_probabilities(states: Complex[Tensor, "*batch dim"], axis: Axis) -> Float[Tensor, "*batch dim"]:

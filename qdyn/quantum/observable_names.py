@@ -12,8 +12,8 @@ from qdyn.errors import ArgumentError, nearest
 from qdyn.quantum.correlators import connected_correlators
 from qdyn.quantum.factorised import FactorisedState
 from qdyn.quantum.hamiltonians import Hamiltonian
+from qdyn.quantum.observable import Observable
 from qdyn.quantum.observables import (
-    Observable,
     correlator,
     energy,
     energy_variance,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer, qubits_of_dimension
 from qdyn.quantum.factorised import Axis, FactorisedState
-from qdyn.quantum.observables import Observable
+from qdyn.quantum.observable import Observable
 
 
 def samples(shots: int, *, axis: Axis = "z", seed: int) -> Observable:
