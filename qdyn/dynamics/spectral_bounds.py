@@ -109,7 +109,7 @@ def _pieces(terms: PauliTerms) -> list[tuple[list[int], list[int]]]:
 
 @dataclass(frozen=True, eq=False)
 class _Sorting:
-    """Which strings are multiples of 1, of an open chain with their first and last sites, its closing bond."""
+    """Which strings are multiples of 1, which of an open chain with their end sites, and its closing bond."""
 
     constants: list[int]
     chain: list[int]

@@ -30,8 +30,8 @@ from qdyn.evaluation.results import Comparison, Estimate, Row, decisive
 from qdyn.models.base import Predictor
 from qdyn.models.baselines import ExactEvolution
 from qdyn.models.baselines.mean import TrainingMean
-from qdyn.models.projected_qsa import ProjectedQSAPredictor
 from qdyn.models.in_context import InContextPredictor
+from qdyn.models.projected_qsa import ProjectedQSAPredictor
 from qdyn.models.qsa import QSAPredictor
 
 # Sequences that are forecast at a time: bounds the memory, and is large enough to keep the processor busy.
