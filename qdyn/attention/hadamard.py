@@ -26,7 +26,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import reduce
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Inexact
@@ -39,16 +38,14 @@ from qdyn.quantum.ansatz_circuits import ansatz_circuit
 from qdyn.quantum.circuit import Circuit
 from qdyn.quantum.program import PauliObservable, Program
 
-OverlapAnsatz = Literal["real", "hardware_efficient"]
-OVERLAP_ANSATZE: tuple[OverlapAnsatz, ...] = ("real", "hardware_efficient")
+OVERLAP_ANSATZE = ("real", "hardware_efficient")
 """One rotation on every qubit and the ring of CNOTs in each layer: RY, or RX, RY and RZ."""
-Part = Literal["real", "imaginary"]
 
 
 def register_states(
-    angles: Float[Tensor, "*batch layers qubits"] | Float[Tensor, "*batch layers qubits 3"],
+    angles: Float[Tensor, "*_angles"],
     *,
-    ansatz: OverlapAnsatz = "real",
+    ansatz: str = "real",
 ) -> Inexact[Tensor, "*batch d"]:
     """T(theta)|0>, the state of one register.
 
@@ -63,14 +60,15 @@ def register_states(
         >>> register_states(torch.zeros(1, 2))
         tensor([1., 0., 0., 0.])
     """
+    check_choice("ansatz", ansatz, OVERLAP_ANSATZE)
     return find_ansatz(ansatz).unitary(angles)[..., 0]
 
 
 def register_rotations(
-    query: Float[Tensor, "*batch 1 qubits"] | Float[Tensor, "*batch 1 qubits 3"],
-    key: Float[Tensor, "*batch 1 qubits"] | Float[Tensor, "*batch 1 qubits 3"],
+    query: Float[Tensor, "*_angles"],
+    key: Float[Tensor, "*_angles"],
     *,
-    ansatz: OverlapAnsatz = "real",
+    ansatz: str = "real",
 ) -> Inexact[Tensor, "*batch d d"]:
     """The product of R(phi_k)^H R(kappa_k) over the qubits of one register, for circuits of one layer.
 
@@ -122,11 +120,11 @@ def overlap_table(
 
 
 def factorised_overlaps(
-    registers: Sequence[Float[Tensor, "*batch time layers *rest"]],
-    query: Float[Tensor, "*layers_and_qubits"],
-    key: Float[Tensor, "*layers_and_qubits"],
+    registers: Sequence[Float[Tensor, "*_angles"]],
+    query: Float[Tensor, "*_angles"],
+    key: Float[Tensor, "*_angles"],
     *,
-    ansatz: OverlapAnsatz = "real",
+    ansatz: str = "real",
 ) -> Inexact[Tensor, "*batch time time"]:
     """<q_i|k_j> by tables, for query and key circuits of one layer; the registers may be of any depth.
 
@@ -156,11 +154,11 @@ def factorised_overlaps(
 
 
 def exact_overlaps(
-    registers: Sequence[Float[Tensor, "*batch time layers *rest"]],
-    query: Float[Tensor, "*layers_and_qubits"],
-    key: Float[Tensor, "*layers_and_qubits"],
+    registers: Sequence[Float[Tensor, "*_angles"]],
+    query: Float[Tensor, "*_angles"],
+    key: Float[Tensor, "*_angles"],
     *,
-    ansatz: OverlapAnsatz = "real",
+    ansatz: str = "real",
 ) -> Inexact[Tensor, "*batch time time"]:
     """<q_i|k_j> from the states of all qubits: for circuits of any depth.
 
@@ -199,13 +197,13 @@ def joint_states(states: Sequence[Inexact[Tensor, "*batch _d"]]) -> Inexact[Tens
 
 
 def hadamard_test(
-    registers: Sequence[Float[Tensor, "*batch layers *rest"]],
-    others: Sequence[Float[Tensor, "*batch layers *rest"]],
-    query: Float[Tensor, "*layers_and_qubits"],
-    key: Float[Tensor, "*layers_and_qubits"],
+    registers: Sequence[Float[Tensor, "*_angles"]],
+    others: Sequence[Float[Tensor, "*_angles"]],
+    query: Float[Tensor, "*_angles"],
+    key: Float[Tensor, "*_angles"],
     *,
-    ansatz: OverlapAnsatz = "real",
-    part: Part = "real",
+    ansatz: str = "real",
+    part: str = "real",
 ) -> Program:
     """The circuit whose ancilla reads Re or Im <q|k> as <Z>: run it with `qdyn.run_circuit`.
 
@@ -280,7 +278,7 @@ def _kronecker(left: Tensor, right: Tensor) -> Tensor:
     return product.flatten(-4, -3).flatten(-2)
 
 
-def _qubit_axis(ansatz: OverlapAnsatz) -> int:
+def _qubit_axis(ansatz: str) -> int:
     """Where the qubits stand in an array of angles; the layers come before them."""
     check_choice("ansatz", ansatz, OVERLAP_ANSATZE)
     return -1 if ansatz == "real" else -2

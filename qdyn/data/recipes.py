@@ -91,7 +91,16 @@ class Recipe:
         if (self.phase_convention is not None) != (layout.kind == "quantum_state"):
             need = "needs" if layout.kind == "quantum_state" else "does not take"
             raise ConfigError(f"{where}: the source {self.source!r} {need} a `phase_convention`.")
-        return source
+        limit = source.limit()
+        if limit is not None and self.count > limit:
+            raise ConfigError(
+                f"{where}: `splits` must hold at most {limit} sequences, all there are, "
+                f"but hold {self.count}."
+            )
+        try:
+            return source.with_splits(self.splits)
+        except ConfigError as problem:
+            raise ConfigError(f"{where}: {problem}") from problem
 
     def resized(self, size: int) -> Recipe:
         """The same recipe for ``size`` sequences, shared out over the splits in the same proportions.

@@ -143,24 +143,19 @@ class SmallMolecules(Source):
             variable=True,
         )
 
+    def limit(self) -> int:
+        """See `Source.limit`."""
+        return len(small_molecules(self.heavy_atoms))
+
     def block_size(self) -> int:
         """See `Source.block_size`."""
         return 256
 
     def block(self, *, seed: int, first: int, count: int, precision: Precision) -> Block:
-        """See `Source.block`.
-
-        Raises:
-            ConfigError: more molecules are asked for than there are.
-        """
+        """See `Source.block`; after the last molecule the first ones come again."""
         every = small_molecules(self.heavy_atoms)
-        if first + count > len(every):
-            raise ConfigError(
-                f"`splits` must hold at most {len(every)} molecules, all there are of up to "
-                f"{self.heavy_atoms} heavy atoms, but reach {first + count}."
-            )
         order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(every))
-        chosen = [every[place] for place in order[first : first + count]]
+        chosen = [every[place] for place in np.take(order, np.arange(first, first + count), mode="wrap")]
         tokens, lengths = self.vocabulary.encode(chosen)
         table = np.array([properties_of(smiles) for smiles in chosen])
         conditions = dict(zip(PROPERTIES, np.ascontiguousarray(table.T), strict=True))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -25,6 +26,7 @@ _SOURCES: dict[str, str | type[Source]] = {
     "grammar": "qdyn.data.grammar:Grammar",
     "markov": "qdyn.data.markov:MarkovSphere",
     "small_molecules": "qdyn.data.small_molecules:SmallMolecules",
+    "time_series": "qdyn.data.series_source:TimeSeries",
 }
 
 
@@ -45,6 +47,21 @@ class Source(ABC):
         Sequence i may depend on ``seed``, i and the parameters only. Its last bits may also depend on the
         block it is computed in, since `qdyn.data.generate` asks for whole, aligned blocks only.
         """
+
+    def limit(self) -> int | None:
+        """How many sequences there are, where they are not drawn at random without end.
+
+        `block` may be asked for more, up to the end of the last block; what it gives there is not kept.
+        """
+        return None
+
+    def with_splits(self, splits: Mapping[str, int]) -> Source:
+        """The source for a recipe with so many sequences in its splits; only splits by time need to know.
+
+        Raises:
+            ConfigError: it cannot have so many.
+        """
+        return self
 
     def block_size(self) -> int:
         """How many sequences are made at a time; depends on the parameters alone."""

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdyn.data.sequences import SequenceDataset
+from qdyn.errors import DatasetError
 from qdyn.training import batches
 from qdyn.training.batches import BatchSource, batch_indices, steps_per_epoch
 
@@ -37,12 +38,16 @@ def test_passes_and_seeds_have_their_own_order() -> None:
 def states(n: int = 12) -> SequenceDataset:
     values = torch.randn(n, 5, 4, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     values = values / torch.linalg.vector_norm(values, dim=-1, keepdim=True)
-    return SequenceDataset.from_arrays(values, kind="quantum_state", lengths=[5] * (n - 1) + [3])
+    known = {"coupling": torch.arange(n).double(), "field": 10 + torch.arange(n).double()}
+    return SequenceDataset.from_arrays(
+        values, kind="quantum_state", lengths=[5] * (n - 1) + [3], conditions=known
+    )
 
 
 def test_members_see_their_own_sequences() -> None:
     source = BatchSource(states(), device=CPU, dtype=torch.complex64)
-    inputs, targets, mask = source.members((5, 9), step=2, batch_size=4)
+    inputs, targets, mask, told = source.members((5, 9), step=2, batch_size=4)
+    assert told is None
     assert inputs.shape == targets.shape == (2, 4, 4, 4)
     for member, seed in enumerate((5, 9)):
         rows = batch_indices(seed=seed, step=2, n_sequences=12, batch_size=4)
@@ -53,15 +58,30 @@ def test_members_see_their_own_sequences() -> None:
 
 
 def test_reading_from_file_gives_what_memory_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    resident = BatchSource(states(), device=CPU, dtype=torch.complex64)
+    resident = BatchSource(states(), device=CPU, dtype=torch.complex64, told=("field", "coupling"))
     monkeypatch.setattr(batches, "_RESIDENT_BYTES", 0)
-    streamed = BatchSource(states(), device=CPU, dtype=torch.complex64)
+    streamed = BatchSource(states(), device=CPU, dtype=torch.complex64, told=("field", "coupling"))
     for one, other in zip(
         resident.members((1, 2), step=7, batch_size=5),
         streamed.members((1, 2), step=7, batch_size=5),
         strict=True,
     ):
+        assert one is not None
+        assert other is not None
         assert torch.equal(one, other)
+
+
+def test_members_are_told_the_conditions_of_their_own_sequences() -> None:
+    source = BatchSource(states(), device=CPU, dtype=torch.complex64, told=("field", "coupling"))
+    told = source.members((5, 9), step=2, batch_size=4)[3]
+    assert told is not None
+    for member, seed in enumerate((5, 9)):
+        rows = batch_indices(seed=seed, step=2, n_sequences=12, batch_size=4)
+        assert told[member].tolist() == [[10.0 + row, float(row)] for row in rows]
+    with pytest.raises(
+        DatasetError, match="no condition 'feld', which the model is told: did you mean 'field'"
+    ):
+        BatchSource(states(), device=CPU, dtype=torch.complex64, told=("feld",))
 
 
 def test_precision_is_the_asked_one_and_tokens_stay_integers() -> None:
