@@ -13,6 +13,7 @@ from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation.results import RAW_SUFFIX, Standing
 from qdyn.models.base import Predictor
 from qdyn.models.baselines import (
+    AutoRegression,
     Baseline,
     Bigram,
     Chance,
@@ -23,8 +24,10 @@ from qdyn.models.baselines import (
     MeanHamiltonian,
     Persistence,
     Procrustes,
+    SeasonalNaive,
     TrainingMean,
     Unigram,
+    Zero,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 # Diagonalising every trajectory's Hamiltonian takes minutes beyond this dimension.
 _LARGEST_EXACT_DIMENSION = 256
+# Elements that the autoregression beside every univariate series looks back at, as in arXiv:2504.05336.
+_LONGEST_MEMORY = 20
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def baselines(dataset: SequenceDataset) -> tuple[list[Contestant], list[str]]:
         remarks.append(
             "The data have no training split: the baselines were fitted to the sequences they are judged on."
         )
-    contestants = [_fitted(one, dataset) for one in _suited_to(dataset.metadata)]
+    contestants = [_fitted(one, dataset) for one in _suited_to(dataset.metadata, dataset.n_steps)]
     if dataset.metadata.kind == "quantum_state":
         contestants += _hamiltonian_baselines(dataset, remarks)
         if convention == "first_real":
@@ -132,11 +137,14 @@ def baselines(dataset: SequenceDataset) -> tuple[list[Contestant], list[str]]:
     return contestants, remarks
 
 
-def _suited_to(data: SequenceMetadata) -> list[Baseline]:
+def _suited_to(data: SequenceMetadata, n_steps: int) -> list[Baseline]:
     if data.kind == "token":
         return [Chance(), Unigram(), Bigram(), Persistence()]
     if not data.normalised:
-        return [TrainingMean(), Persistence(), LeastSquares(), InContextDMD()]
+        every = [TrainingMean(), Persistence(), LeastSquares(), InContextDMD()]
+        if data.dimension > 1:
+            return every
+        return [*every, Zero(), SeasonalNaive(), AutoRegression(min(n_steps, _LONGEST_MEMORY))]
     if data.kind == "real":
         return [Chance(), Persistence(), LeastSquares()]
     return [Chance(), Persistence(), *_linear()]
