@@ -204,7 +204,7 @@ def test_every_package_that_is_imported_is_declared() -> None:
     declared = {re.split(r"[^\w.-]", one)[0].lower() for one in project["dependencies"]}
     declared |= {"yaml"} if "pyyaml" in declared else set()
     # numba brings llvmlite and jinja2 markupsafe, of versions that suit them; CUDA-Q and dask are extras.
-    declared |= {"llvmlite", "markupsafe", "cudaq", "distributed", FACE}
+    declared |= {"llvmlite", "markupsafe", "cudaq", "distributed", "rdkit", FACE}
     imported = {one.imported.split(".")[0] for one in IMPORTS} - set(sys.stdlib_module_names)
     assert imported - declared == set()
 

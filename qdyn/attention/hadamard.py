@@ -146,7 +146,7 @@ def factorised_overlaps(
     widths = [register.shape[axis] for register in registers]
     rotations = [
         register_rotations(a, b, ansatz=ansatz)
-        for a, b in zip(query.split(widths, dim=axis), key.split(widths, dim=axis), strict=True)
+        for a, b in zip(torch.split(query, widths, dim=axis), torch.split(key, widths, dim=axis), strict=True)
     ]
     states = [register_states(register, ansatz=ansatz) for register in registers]
     tables = [overlap_table(state, turn, state) for state, turn in zip(states, rotations, strict=True)]
@@ -186,7 +186,7 @@ def exact_overlaps(
     return queries.conj() @ keys.mT
 
 
-def joint_states(states: Sequence[Inexact[Tensor, "*batch _d"]]) -> Inexact[Tensor, "*batch product"]:
+def joint_states(states: Sequence[Inexact[Tensor, "*_batch_d"]]) -> Inexact[Tensor, "*batch product"]:
     """The product state of all registers; batch axes broadcast.
 
     Example:

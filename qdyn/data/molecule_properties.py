@@ -84,18 +84,21 @@ def properties_of(smiles: str) -> tuple[float, ...]:
     with quiet_rdkit() as chem:
         from rdkit.Chem import Crippen, Descriptors, rdMolDescriptors
 
+        # These two fill their namespaces while they are imported.
+        computed: Any = Descriptors
+        crippen: Any = Crippen
         molecule = chem.MolFromSmiles(smiles) if smiles else None
         if molecule is None:
             raise DatasetError(f"RDKit does not accept the SMILES {smiles!r}.")
         return (
-            float(Descriptors.MolWt(molecule)),
+            float(computed.MolWt(molecule)),
             float(rdMolDescriptors.CalcNumHBA(molecule)),
             float(rdMolDescriptors.CalcNumHBD(molecule)),
-            float(Descriptors.NumRotatableBonds(molecule)),
+            float(computed.NumRotatableBonds(molecule)),
             float(rdMolDescriptors.CalcNumRings(molecule)),
             float(rdMolDescriptors.CalcNumHeteroatoms(molecule)),
-            float(Descriptors.TPSA(molecule)),
-            float(Crippen.MolLogP(molecule)),
+            float(computed.TPSA(molecule)),
+            float(crippen.MolLogP(molecule)),
             float(len(chem.FindMolChiralCenters(molecule, includeUnassigned=True))),
         )
 
@@ -215,10 +218,10 @@ def _computed(smiles: Sequence[str], workers: int) -> Iterator[tuple[float, ...]
 
 
 def _with_progress(
-    rows: Iterable[tuple[float, ...]], total: int, *, shown: bool
-) -> Iterable[tuple[float, ...]]:
+    rows: Iterator[tuple[float, ...]], total: int, *, shown: bool
+) -> Iterator[tuple[float, ...]]:
     if not shown:
         return rows
     from tqdm import tqdm
 
-    return tqdm(rows, total=total, desc="properties", unit="molecule", leave=False)
+    return iter(tqdm(rows, total=total, desc="properties", unit="molecule", leave=False))

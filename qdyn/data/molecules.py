@@ -216,7 +216,7 @@ def read_molecules(
     return Molecules(dataset, tuple(ordered), cleaned)
 
 
-def _of_csv(handle: IO[str], file: Path, column: str | None) -> list[str]:
+def _of_csv(handle: Iterable[str], file: Path, column: str | None) -> list[str]:
     rows = csv.DictReader(handle)
     header = rows.fieldnames or []
     if column is None:
@@ -270,9 +270,9 @@ def _split(
     return [smiles[place] for place in order], splits
 
 
-def _with_progress(forms: Iterable[str | None], total: int, *, shown: bool) -> Iterable[str | None]:
+def _with_progress(forms: Iterator[str | None], total: int, *, shown: bool) -> Iterator[str | None]:
     if not shown:
         return forms
     from tqdm import tqdm
 
-    return tqdm(forms, total=total, desc="molecules", unit="molecule", leave=False)
+    return iter(tqdm(forms, total=total, desc="molecules", unit="molecule", leave=False))

@@ -235,7 +235,7 @@ class HybridDecoder(nn.Module, Predictor):
         """
         rows, _ = self._smiles().encode(smiles)
         steps = self._batched(rows, conditions, batch_size).double()
-        return float(torch.stack([part.mean() for part in steps.split(batch_size)]).mean())
+        return float(torch.stack([part.mean() for part in torch.split(steps, batch_size)]).mean())
 
     def attention_weights(
         self,
@@ -311,6 +311,8 @@ class HybridDecoder(nn.Module, Predictor):
         self._check_conditions(words, told)
         if told is not None:
             check_finite("conditions", told)
+        if not len(words):
+            return torch.zeros(0, words.shape[1] - 1)
         was_training = self.training
         self.eval()
         try:
@@ -318,11 +320,13 @@ class HybridDecoder(nn.Module, Predictor):
                 self._surprise(
                     part[:, :-1], part[:, 1:], None, None if told is None else told[first : first + len(part)]
                 )
-                for first, part in zip(range(0, len(words), batch_size), words.split(batch_size), strict=True)
+                for first, part in zip(
+                    range(0, len(words), batch_size), torch.split(words, batch_size), strict=True
+                )
             ]
         finally:
             self.train(was_training)
-        return torch.cat(found).cpu() if len(words) else words[:, 1:].to(self.position_embed).cpu()
+        return torch.cat(found).cpu()
 
     def _smiles(self) -> SmilesVocabulary:
         if self.vocabulary is None:

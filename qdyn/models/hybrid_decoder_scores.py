@@ -76,7 +76,9 @@ def quantum_scores(
     turns = [
         register_rotations(a, b, ansatz=config.ansatz)
         for a, b in zip(
-            phi.split(config.register_qubits, dim=1), kappa.split(config.register_qubits, dim=1), strict=True
+            torch.split(phi, config.register_qubits, dim=1),
+            torch.split(kappa, config.register_qubits, dim=1),
+            strict=True,
         )
     ]
     words, positions = states[:2]

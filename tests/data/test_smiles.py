@@ -11,15 +11,12 @@ from hypothesis import strategies as st
 from qdyn.data.smiles import QM9_VOCABULARY, SPECIAL, SmilesVocabulary, published_split, smiles_tokens
 from qdyn.errors import ArgumentError, DatasetError
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-QM9 = SHARED / "data" / "qm9.smi.xz"
-needs_qm9 = pytest.mark.skipif(not QM9.is_file(), reason="the list of QM9 is not here")
 WORDS = sorted({"C", "N", "O", "c", "n", "(", ")", "=", "#", "1", "%10", "[NH3+]", "[C@@H]", "Cl", "Br", "/"})
 
 
 @pytest.fixture(scope="module")
-def qm9() -> list[str]:
-    return lzma.open(QM9, "rt").read().split()
+def qm9(shared: Path) -> list[str]:
+    return lzma.decompress((shared / "data" / "qm9.smi.xz").read_bytes()).decode().split()
 
 
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=12))
@@ -75,7 +72,6 @@ def test_a_published_split_is_a_partition(count: int, seed: int, as_in_the_files
     assert len(validation) == int(0.05 * count)
 
 
-@needs_qm9
 def test_qm9_has_the_published_words_and_blocks(qm9: list[str]) -> None:
     assert len(qm9) == 133_798
     assert SmilesVocabulary.of(qm9) == SmilesVocabulary.of_qm9()
@@ -89,7 +85,6 @@ def test_qm9_has_the_published_words_and_blocks(qm9: list[str]) -> None:
     assert round(1 - (counts + 1).mean() / 23, 3) == 0.315
 
 
-@needs_qm9
 def test_the_published_split_of_qm9(qm9: list[str]) -> None:
     """Of the published validation file 6,357 molecules were trained on: the defect of 1.4 of the theory."""
     train, validation = published_split(qm9)
