@@ -47,6 +47,8 @@ def read_published(path: Path) -> Published:
         RunError: a file is missing, broken, or of another model than its configuration says.
     """
     beside = path.with_suffix(".json")
+    if not path.is_file():
+        raise RunError(f"The weights {path} cannot be read: No such file or directory.")
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as problem:
