@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,15 @@ from hypothesis import settings
 torch.set_num_threads(1)
 settings.register_profile("qdyn", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("qdyn")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of CUDA-Q are skipped where it is not installed."""
+    if importlib.util.find_spec("cudaq") is None:
+        absent = pytest.mark.skip(reason="CUDA-Q is not installed: pip install 'qdyn-toolkit[cudaq]'")
+        for item in items:
+            if item.get_closest_marker("cudaq"):
+                item.add_marker(absent)
 
 
 @pytest.fixture

@@ -70,8 +70,8 @@ def qsa_circuit(
         kernel: "monomial" (g = s^k) or "polynomial" (g = sum_{p<=k} beta^p s^p / p!).
         degree: k, the number of copies of the key.
         beta: inverse temperature of the polynomial; sqrt(d) when None.
-        phases: phi_j in radians, (*batch, T) or (T,) for all; "optimal" and None take -arg A_j from the closed
-            form.
+        phases: phi_j in radians, (*batch, T) or (T,) for all; "optimal" and None take -arg A_j from the
+            closed form.
         leverage: alpha_{j+1} in (0, 1] of the targets, (*batch, T), for token data: A_j gains the factor
             sqrt(alpha_{j+1}), by one more qubit. zeta does not depend on it.
         observable: "mu", "nu" or "zeta", or "mu_v1", the circuit of v1 that loads normalised prefix states

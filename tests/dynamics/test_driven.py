@@ -16,8 +16,12 @@ from qdyn.quantum.pauli_sum import PauliSum
 from qdyn.quantum.spin_models import XXZ, MixedFieldIsing
 from qdyn.quantum.states import basis_state, fidelity, haar_random_states
 
-SOLVERS = [name for name, method in METHODS.items() if method.drives]
-OURS = [name for name in SOLVERS if name not in ("qutip", "trotter2")]
+SOLVERS = [
+    pytest.param(name, marks=pytest.mark.cudaq if name == "cudaq" else ())
+    for name, method in METHODS.items()
+    if method.drives
+]
+OURS = [solver for solver in SOLVERS if solver.values[0] not in ("qutip", "trotter2")]
 
 
 def _spin(**coefficients: float) -> PauliSum:
