@@ -6,6 +6,7 @@ message; and nothing is handed to a worker that may compute other bits.
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections import Counter
@@ -99,6 +100,8 @@ def share(
         ClusterError: a shard's worker was killed again and again, or the scheduler has gone.
         Exception: what a source raised.
     """
+    from distributed.comm import CommClosedError
+
     topic = f"qdyn-{secrets.token_hex(8)}"
     progress = _Progress(job, heard, said)
     client.subscribe_topic(topic, progress.note)
@@ -116,14 +119,15 @@ def share(
             progress.tell()
             if time.monotonic() > looked + _LOOK_SECONDS:
                 looked, before = time.monotonic(), anybody
-                anybody = bool(workers_of(client))
+                anybody = _anybody_left(client, job)
                 if before and not anybody:
                     said("no worker is left: waiting until one comes")
             if waiting:
                 time.sleep(_POLL_SECONDS)
     finally:
-        client.cancel(list(waiting.values()))
-        client.unsubscribe_topic(topic)
+        with contextlib.suppress(CommClosedError):
+            client.cancel(list(waiting.values()))
+            client.unsubscribe_topic(topic)
 
 
 class _Progress:
@@ -184,11 +188,25 @@ def _ask_each(client: Client, task: Callable[[Job], Outcome], job: Job) -> dict[
     return answers
 
 
+def _anybody_left(client: Client, job: Job) -> bool:
+    try:
+        return bool(workers_of(client))
+    except ClusterError as problem:
+        raise _gone(job) from problem
+
+
+def _gone(job: Job) -> ClusterError:
+    return ClusterError(
+        f"The scheduler has gone. The finished shards are in {job.folder}: run the same again to go on."
+    )
+
+
 def _result(future: Future[Outcome], *, what: str, job: Job) -> object:
     """What a task found, or an error in one line."""
     from concurrent.futures import CancelledError
 
     from distributed import KilledWorker
+    from distributed.comm import CommClosedError
 
     try:
         outcome = future.result()
@@ -198,10 +216,9 @@ def _result(future: Future[Outcome], *, what: str, job: Job) -> object:
             f"memory. The finished shards are in {job.folder}: run the same again to go on, with fewer "
             "workers or more memory for each."
         ) from None
-    except CancelledError:
-        raise ClusterError(
-            f"The scheduler has gone. The finished shards are in {job.folder}: run the same again to go on."
-        ) from None
+    except (CancelledError, CommClosedError):
+        # Which of the two depends on whether the result was on its way.
+        raise _gone(job) from None
     except ImportError as problem:
         raise ClusterError(f"A worker cannot import what it needs: {problem}.") from problem
     if outcome.problem is not None:
