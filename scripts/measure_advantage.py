@@ -140,12 +140,17 @@ def config(data: SequenceDataset, steps_seen: int, degree: int, options: argpars
     )
 
 
+def place_of(folder: Path, dimension: int, steps_seen: int, degree: int) -> Path:
+    """Where the run of one size is kept."""
+    return folder / f"d{dimension}-T{steps_seen}-k{degree}"
+
+
 def measure(folder: Path, data: SequenceDataset, sizes: tuple[int, int], options: argparse.Namespace) -> Cell:
     """Train one size, or go on with it, and measure the test split."""
     steps_seen, degree = sizes
     dimension = data.metadata.dimension
     began = time.process_time()
-    place = folder / f"d{dimension}-T{steps_seen}-k{degree}"
+    place = place_of(folder, dimension, steps_seen, degree)
     done = place / "cell.json"
     if done.is_file():
         return Cell(**json.loads(done.read_text()))
@@ -343,10 +348,13 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=200)
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--report", action="store_true", help="write the page from what is finished")
     options = parser.parse_args()
     make_folder(options.out)
     torch.set_num_threads(options.threads)
     sizes = [(d, t, k) for d in options.dimensions for t in options.steps_seen for k in options.degrees]
+    if options.report:
+        sizes = [size for size in sizes if (place_of(options.out, *size) / "cell.json").is_file()]
     cells: list[Cell] = []
     with tqdm(sizes, unit=" sizes", file=sys.stderr) as bar:
         for dimension, steps_seen, degree in bar:

@@ -100,7 +100,7 @@ def share(
         ClusterError: a shard's worker was killed again and again, or the scheduler has gone.
         Exception: what a source raised.
     """
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     topic = f"qdyn-{secrets.token_hex(8)}"
     progress = _Progress(job, heard, said)
@@ -206,7 +206,7 @@ def _result(future: Future[Outcome], *, what: str, job: Job) -> object:
     from concurrent.futures import CancelledError
 
     from distributed import KilledWorker
-    from distributed.comm import CommClosedError
+    from distributed.comm.core import CommClosedError
 
     try:
         outcome = future.result()
