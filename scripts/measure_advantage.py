@@ -330,7 +330,7 @@ def draw(cells: list[Cell], path: Path) -> None:
         axes.set_ylim(1e-5, 1.0)
         axes.set_xticks(dimensions, [str(d) for d in dimensions])
     panels[0].set_ylabel(r"observable $\mu$ (test)")
-    panels[-1].legend(frameon=False, fontsize=9)
+    panels[0].legend(frameon=False, fontsize=9, loc="lower left", ncols=2)
     with replacing(path) as part:
         figure.savefig(part, format="png", dpi=150)
 

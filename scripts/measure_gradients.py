@@ -98,14 +98,14 @@ def page(rows: list[dict[str, float | str]], options: argparse.Namespace) -> str
         "$L_B = -\\log F$ and of F itself, which is what shots estimate. *b* is the exponent of a fit",
         "$2^{-bn}$.",
         "",
-        f"| start | layers | L_B at n = {n_last} | Var dL_B, n = {n_first} | n = {n_last} | b "
+        f"| start | layers | L_B at n = {n_last} | norm of dL_B | Var dL_B, n = {n_first} | n = {n_last} | b "
         f"| Var dF, n = {n_first} | n = {n_last} | b |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for label in STARTS:
         for layers in options.layers:
             chosen = [row for row in rows if row["start"] == label and row["layers"] == layers]
-            cells = [f"{float(chosen[-1]['loss']):.2f}"]
+            cells = [f"{float(chosen[-1]['loss']):.2f}", f"{float(chosen[-1]['norm']):.2f}"]
             for quantity in ("variance", "measured"):
                 ends = [float(chosen[place][quantity]) for place in (0, -1)]
                 cells += [f"{ends[0]:.1e}", f"{ends[1]:.1e}", f"{falls_as(chosen, quantity):.2f}"]
@@ -116,7 +116,9 @@ def page(rows: list[dict[str, float | str]], options: argparse.Namespace) -> str
         "",
         "In closed form nothing vanishes: the logarithm divides the gradient of F by F. Shots see F: where",
         "it starts at the level of random states, its gradient falls with the number of qubits, and the",
-        "shots for a given precision grow. A brick wall near the identity starts where persistence is.",
+        "shots for a given precision grow. A brick wall near the identity starts nearer to persistence, the",
+        "nearer the fewer its layers. Such starts resemble one another, so that the variance over them says",
+        "little of the size of the gradient: that is its norm.",
     ]
     return "\n".join(lines) + "\n"
 
