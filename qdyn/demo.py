@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from qdyn import __version__
 from qdyn.checks import check_integer
@@ -21,6 +17,7 @@ from qdyn.errors import OutputError
 from qdyn.evaluation.evaluate import evaluate
 from qdyn.evaluation.evaluation import Evaluation
 from qdyn.files import make_folder, write_json
+from qdyn.processors import torch_threads
 from qdyn.training.config import RunConfig, load_config
 from qdyn.training.record import RECORD
 from qdyn.training.run import Run
@@ -110,22 +107,12 @@ def demo(
     # the quick one is known by its path only.
     source: Any = (folder / "dataset").resolve() if quick else data
     resume = (folder / "run" / RECORD).is_file()
-    with _one_thread():
+    # States of 16 amplitudes leave a second thread little to do; on a busy machine it is only waited for.
+    with torch_threads(1):
         run = train(config, dataset=source, out=folder / "run", resume=resume, progress=progress)
         say(3, f"Judging the forecasts on {len(data.split('test'))} trajectories that training has not seen")
         found = evaluate(run, out=folder)
     return Demo(folder, run, found, quick, time.perf_counter() - began)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """States of 16 amplitudes leave a second thread little to do; on a busy machine it is only waited for."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _configuration(*, quick: bool, seeds: int | None) -> RunConfig:

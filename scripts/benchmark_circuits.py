@@ -34,6 +34,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
+from qdyn.processors import processor_name
 from qdyn.quantum.encodings import reuploading
 from qdyn.quantum.program import PauliObservable, Program
 from qdyn.quantum.statevector import run_statevector
@@ -81,13 +82,8 @@ def conditions(peers: bool, large: bool) -> dict[str, Any]:
         name = found.name.lower().replace("_", "-")
         if name in wanted or (large and name.startswith("cuda-quantum")):
             versions[name] = found.version
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
-    model = next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
     return {
-        "processor": model,
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "load average at the start": round(os.getloadavg()[0], 1),
         "versions": dict(sorted(versions.items())),

@@ -86,13 +86,10 @@ def conditions() -> dict[str, Any]:
     import scipy
     import torch
 
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
-    model = next(
-        (line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor()
-    )
+    from qdyn.processors import processor_name
+
     return {
-        "processor": model,
+        "processor": processor_name(),
         "cores": os.cpu_count(),
         "load average at the start": round(os.getloadavg()[0], 1),
         "versions": {module.__name__: module.__version__ for module in (torch, numba, scipy, qutip)},

@@ -173,7 +173,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     }
     return {
         "conditions": {
-            "processor": processor(), "cores": os.cpu_count(), "python": platform.python_version(),
+            "processor": processor_name(), "cores": os.cpu_count(), "python": platform.python_version(),
             "load": [load, os.getloadavg()[0]], **versions,
         },
         "sites": n_sites, "bond": bond, "steps": options.steps, "rows": rows,
@@ -221,14 +221,14 @@ def page(results: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def processor() -> str:
+def processor_name() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     except OSError:
         pass
-    return platform.processor() or "unknown processor"
+    return platform.processor_name() or "unknown processor"
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ import qutip
 import torch
 
 from qdyn import TransverseFieldIsing, decay, evolve_open, product_state, quantum_jumps
+from qdyn.processors import processor_name
 
 RATE, FIELD = 0.1, 1.05
 TIMES = np.arange(51) * 0.1
@@ -148,12 +149,6 @@ def table(report: dict[str, Any]) -> str:
     return "\n".join([*lines, ""])
 
 
-def processor() -> str:
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text(encoding="utf-8").splitlines() if described.exists() else []
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -165,7 +160,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     report: dict[str, Any] = {
-        "processor": processor(),
+        "processor": processor_name(),
         "load average": round(os.getloadavg()[0], 1),
         "qutip": qutip.__version__,
         "jumps": [jumps(n_sites, arguments.rounds) for n_sites in arguments.sites],

@@ -13,7 +13,7 @@ import json
 import math
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +23,7 @@ from tqdm import tqdm
 import qdyn
 from qdyn.attention.diagnostics import advantage_threshold, shots_for_precision
 from qdyn.data.generate import generate
-from qdyn.data.recipes import Recipe
+from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.sequences import SequenceDataset
 from qdyn.files import make_folder, replacing, write_json
 from qdyn.models.baselines import MeanHamiltonian, Procrustes
@@ -99,22 +99,13 @@ class Cell:
 
 def recipe(n_sites: int) -> Recipe:
     """The set of arXiv:2602.06699v2, section TFIM, for any number of sites and 128 steps."""
-    return Recipe(
+    base = read_recipe("tfim-4q")
+    chain = {**base.parameters["hamiltonian"], "n_sites": n_sites}
+    return replace(
+        base,
         name=f"tfim-{n_sites}q-long",
-        source="trajectories",
-        seed=7,
         splits={"train": 256, "test": 64},
-        phase_convention="first_real",
-        parameters={
-            "hamiltonian": {
-                "model": "transverse_field_ising",
-                "n_sites": n_sites,
-                "coupling": {"uniform": [0.2, 2.0]},
-                "field": {"uniform": [0.2, 2.0]},
-            },
-            "time_step": 0.35,
-            "n_steps": LONGEST,
-        },
+        parameters={**base.parameters, "hamiltonian": chain, "n_steps": LONGEST},
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 
 import qdyn
 from qdyn.data.generate import generate
-from qdyn.data.recipes import Recipe
+from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.files import make_folder, replacing, write_json
 from qdyn.models.config import ModelConfig
 from qdyn.plotting import BLUE, GREEN, ORANGE, VERMILLION, dress, new_figure
@@ -31,22 +32,13 @@ STARTS = {
 
 def recipe(n_sites: int) -> Recipe:
     """32 trajectories of the published kind."""
-    return Recipe(
+    base = read_recipe("tfim-4q")
+    chain = {**base.parameters["hamiltonian"], "n_sites": n_sites}
+    return replace(
+        base,
         name=f"tfim-{n_sites}q-gradients",
-        source="trajectories",
-        seed=7,
         splits={"train": 32},
-        phase_convention="first_real",
-        parameters={
-            "hamiltonian": {
-                "model": "transverse_field_ising",
-                "n_sites": n_sites,
-                "coupling": {"uniform": [0.2, 2.0]},
-                "field": {"uniform": [0.2, 2.0]},
-            },
-            "time_step": 0.35,
-            "n_steps": 16,
-        },
+        parameters={**base.parameters, "hamiltonian": chain, "n_steps": 16},
     )
 
 

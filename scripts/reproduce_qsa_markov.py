@@ -19,9 +19,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import qdyn
-from qdyn.evaluation.campaigns import Figure, Outcome, Trial, judge_untrained, run_campaign
+from qdyn.evaluation.campaigns import Outcome, Trial, judge_untrained, run_campaign
 from qdyn.evaluation.published import Published, read_published, table_rows
-from qdyn.evaluation.results import Estimate, with_error
 from qdyn.files import write_json, write_text
 from qdyn.models.config import ModelConfig
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
@@ -99,12 +98,12 @@ def page(
         theirs = published.find(family, degree, "train", "L_1")
         train, test = found.figures["train"], found.figures["test"]
         lines.append(
-            f"| **{found.key}** | {seeds(train['L_1'])} | {'–' if theirs is None else f'{theirs.mean:.2f}'} "
-            f"| {seeds(test['L_1'])} | {seeds(test['fidelity'])} |"
+            f"| **{found.key}** | {train['L_1']} | {'–' if theirs is None else f'{theirs.mean:.2f}'} "
+            f"| {test['L_1']} | {test['fidelity']} |"
         )
     for found in sorted(untrained.values(), key=lambda one: one.figures["test"]["L_1"].mean):
         test = found.figures["test"]
-        lines.append(f"| {found.label} | – | – | {sequences(test['L_1'])} | {sequences(test['fidelity'])} |")
+        lines.append(f"| {found.label} | – | – | {test['L_1']} | {test['fidelity']} |")
     lines += [
         "",
         "± is a standard deviation over seeds, (..) a standard error over sequences in the last digits.",
@@ -113,16 +112,6 @@ def page(
         f"test split; {below} lie below it on the training split, where that is over-fitting.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def seeds(figure: Figure) -> str:
-    """Mean and standard deviation over seeds."""
-    return str(Estimate(figure.mean, figure.std, figure.standard_error))
-
-
-def sequences(figure: Figure) -> str:
-    """Mean and standard error over sequences."""
-    return with_error(figure.mean, figure.standard_error)
 
 
 def main() -> None:

@@ -25,10 +25,9 @@ from qdyn.data.grammar import Grammar
 from qdyn.data.recipes import read_recipe
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.text import read_sentences
-from qdyn.evaluation.campaigns import Figure, Outcome, Trial, judge_untrained, run_campaign
+from qdyn.evaluation.campaigns import Outcome, Trial, judge_untrained, run_campaign
 from qdyn.evaluation.metrics import perplexity
 from qdyn.evaluation.published import read_published, table_rows
-from qdyn.evaluation.results import Estimate, with_error
 from qdyn.files import write_json, write_text
 from qdyn.models.config import ModelConfig
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
@@ -162,20 +161,15 @@ def open_data(options: argparse.Namespace) -> tuple[SequenceDataset, str, str]:
     return found.dataset, str(place.resolve()), said
 
 
-def seeds_of(figure: Figure) -> str:
-    """Mean and standard deviation over seeds."""
-    return str(Estimate(figure.mean, figure.std, figure.standard_error))
-
-
 def row(label: str, found: Outcome) -> str:
     """Losses of both splits, the perplexity and the excess."""
     train, test = found.figures["train"], found.figures["test"]
     cells = [
-        seeds_of(train["L_1"]),
-        seeds_of(test["L_1"]),
+        str(train["L_1"]),
+        str(test["L_1"]),
         f"{perplexity(test['L_1'].mean):.2f}",
-        seeds_of(train["L_1_excess"]),
-        seeds_of(test["L_1_excess"]),
+        str(train["L_1_excess"]),
+        str(test["L_1_excess"]),
     ]
     return f"| {label} | " + " | ".join(cells) + " |"
 
@@ -190,8 +184,7 @@ def untrained_rows(untrained: dict[str, Outcome]) -> list[str]:
     """The baselines, best first."""
     ordered = sorted(untrained.values(), key=lambda one: one.figures["test"]["L_1"].mean)
     return [
-        f"| {found.label} | – | {with_error(figure.mean, figure.standard_error)} "
-        f"| {perplexity(figure.mean):.2f} | – | – |"
+        f"| {found.label} | – | {figure} | {perplexity(figure.mean):.2f} | – | – |"
         for found in ordered
         for figure in [found.figures["test"]["L_1"]]
     ]

@@ -8,7 +8,6 @@ Everything between the two marks of a card comes from here; the rest is written 
 
 from __future__ import annotations
 
-import platform
 import sys
 import tempfile
 import time
@@ -40,6 +39,7 @@ from qdyn.models.baselines import (
     TrainingMean,
     Unigram,
 )
+from qdyn.processors import processor_name
 
 FOLDER = Path(__file__).resolve().parents[1] / "datasets"
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
@@ -72,22 +72,12 @@ def facts(recipe: Recipe, dataset: SequenceDataset, size: int, seconds: float) -
     shown = "less than a second" if seconds < 1 else f"{seconds:.0f} s"
     return [
         f"- Sequences: {splits}; {dataset.n_steps} steps ({dataset.n_steps + 1} stored elements) each.",
-        f"- Size on disk: {readable_size(size)}. Time to generate: {shown} on one core ({machine()}).",
+        f"- Size on disk: {readable_size(size)}. Time to generate: {shown} on one core ({processor_name()}).",
         f"- Digest: `{dataset.metadata.digest}`. The last digits of computed states, and with them the "
         "digest, may differ between machines and versions of the linear-algebra library."
         if dataset.metadata.kind == "quantum_state" or not dataset.metadata.normalised
         else f"- Digest: `{dataset.metadata.digest}`.",
     ]
-
-
-def machine() -> str:
-    """The processor, by the name that it gives itself."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
 
 
 def table(dataset: SequenceDataset) -> list[str]:

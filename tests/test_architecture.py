@@ -20,7 +20,7 @@ PACKAGE = Path(qdyn.__file__).resolve().parent
 ORDER = (
     ("errors",),
     ("checks", "files"),
-    ("shipped", "config", "hdf5", "memory", "plotting"),
+    ("shipped", "config", "hdf5", "memory", "plotting", "processors"),
     ("quantum",),
     ("dynamics",),
     ("data",),

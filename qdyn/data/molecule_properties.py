@@ -19,10 +19,10 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -34,6 +34,8 @@ from qdyn.files import replacing
 PROPERTIES = ("MW", "HBA", "HBD", "nRot", "nRing", "nHet", "TPSA", "LogP", "StereoCenters")
 PROPERTY_UNITS = dict.fromkeys(PROPERTIES, "1") | {"MW": "g/mol", "TPSA": "angstrom^2"}
 _AT_A_TIME = 512
+
+Found = TypeVar("Found")
 
 
 def import_rdkit() -> Any:
@@ -137,7 +139,7 @@ def molecule_properties(
         table = np.load(kept, allow_pickle=False)
         if table.shape == (len(smiles), len(PROPERTIES)):
             return table
-    rows = _with_progress(_computed(smiles, workers), len(smiles), shown=progress)
+    rows = _with_progress(in_processes(properties_of, smiles, workers), len(smiles), shown=progress)
     table = np.array(list(rows), dtype=np.float64).reshape(-1, len(PROPERTIES))
     if kept is not None:
         with replacing(kept) as beside, beside.open("wb") as handle:
@@ -207,14 +209,15 @@ def _key(smiles: Iterable[str]) -> str:
     return f"properties-{content.hexdigest()[:24]}"
 
 
-def _computed(smiles: Sequence[str], workers: int) -> Iterator[tuple[float, ...]]:
+def in_processes(work: Callable[[str], Found], smiles: Sequence[str], workers: int) -> Iterator[Found]:
+    """``work`` of every molecule, in order; a few molecules are not worth the start of processes."""
     import_rdkit()
     if workers == 1 or len(smiles) < _AT_A_TIME:
-        yield from map(properties_of, smiles)
+        yield from map(work, smiles)
         return
     # A fork of a process with threads may hang.
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap(properties_of, smiles, chunksize=_AT_A_TIME)
+        yield from pool.imap(work, smiles, chunksize=_AT_A_TIME)
 
 
 def _with_progress(

@@ -11,7 +11,6 @@ import csv
 import gzip
 import hashlib
 import lzma
-import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,7 @@ from qdyn.data.molecule_properties import (
     PROPERTY_UNITS,
     canonical_smiles,
     import_rdkit,
+    in_processes,
     molecule_properties,
 )
 from qdyn.data.sequences import SequenceDataset
@@ -34,7 +34,6 @@ from qdyn.errors import ArgumentError, DatasetError, nearest
 SplitName = Literal["random", "published"]
 DEFAULT_SHARES = {"train": 0.9, "validation": 0.05, "test": 0.05}
 _OPENERS: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
-_AT_A_TIME = 512
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ def clean_smiles(smiles: Sequence[str], *, workers: int = 1, progress: bool = Fa
     """
     check_integer("workers", workers, minimum=1)
     import_rdkit()
-    forms = list(_with_progress(_canonical(smiles, workers), len(smiles), shown=progress))
+    forms = list(_with_progress(in_processes(canonical_smiles, smiles, workers), len(smiles), shown=progress))
     invalid = tuple((row, smiles[row]) for row, form in enumerate(forms) if form is None)
     distinct = tuple(dict.fromkeys(form for form in forms if form is not None))
     return Cleaned(distinct, len(forms), invalid, len(forms) - len(invalid) - len(distinct))
@@ -235,15 +234,6 @@ def _of_csv(handle: Iterable[str], file: Path, column: str | None) -> list[str]:
 def _of_lines(handle: Iterable[str]) -> list[str]:
     found = [words[0] for line in handle if (words := line.split())]
     return found[1:] if found and found[0].lower() == "smiles" else found
-
-
-def _canonical(smiles: Sequence[str], workers: int) -> Iterator[str | None]:
-    if workers == 1 or len(smiles) < _AT_A_TIME:
-        yield from map(canonical_smiles, smiles)
-        return
-    # A fork of a process with threads may hang.
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap(canonical_smiles, smiles, chunksize=_AT_A_TIME)
 
 
 def _split(

@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from qdyn.config import to_mapping
 from qdyn.data.layout import Block, sequence_checksums, write_sequences
 from qdyn.data.plan import Plan, shard_path
 from qdyn.data.source import Source
 from qdyn.data.store import file_attributes
+from qdyn.processors import torch_threads
 
 # A whole block is timed only where that is quick.
 _WHOLE_BLOCK_SECONDS = 2.0
@@ -119,10 +118,5 @@ def try_first(job: Job) -> Trial:
 @contextlib.contextmanager
 def _one_thread() -> Iterator[None]:
     """One BLAS thread: the order of a sum, and with it the last bit, may depend on their number."""
-    with _one_at_a_time:
-        before = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
+    with _one_at_a_time, torch_threads(1):
+        yield

@@ -101,7 +101,8 @@ class DensityTrajectory(Recording):
         from qdyn.dynamics.figures import Index, Source, plot
 
         matrices = self.density_matrices
-        expectations, quantities = dict(self.expectations), dict(self.quantities)
+        expectations = dict(self.expectations)
+        quantities = {name: self._quantity(name) for name in expectations}
         if matrices is not None:
             expectations["purity"] = self.purity
             quantities["purity"] = Quantity(r"purity tr $\rho^2$", "1")
@@ -120,7 +121,7 @@ class DensityTrajectory(Recording):
             n_sites=self.n_sites,
             batch_size=self.batch_size,
             expectations=expectations,
-            quantities={name: quantities.get(name, Quantity(name, "1")) for name in expectations},
+            quantities=quantities,
             measure=None if matrices is None else measure,
             initial_state=None,
             hamiltonian=hamiltonian,

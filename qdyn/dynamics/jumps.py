@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.trajectory import Quantity, Trajectory
 from qdyn.errors import ArgumentError
 from qdyn.memory import check_memory, empty_tensor
+from qdyn.processors import over_threads
 from qdyn.quantum.channels import Channel
 from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian
@@ -245,12 +245,7 @@ def _follow(  # noqa: PLR0917
         )  # fmt: skip
 
     n_threads = min(len(members), torch.get_num_threads())
-    parts = np.array_split(np.arange(len(members)), n_threads)
-    if n_threads == 1:
-        follow(parts[0])
-    else:
-        with ThreadPoolExecutor(n_threads) as pool:
-            list(pool.map(follow, parts))
+    over_threads(follow, len(members), n_threads)
     return jumps
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ from qdyn.dynamics.methods import Problem
 from qdyn.dynamics.trajectory import Quantity
 from qdyn.errors import ArgumentError
 from qdyn.memory import check_memory, empty_tensor
+from qdyn.processors import over_threads
 from qdyn.quantum.channels import Channel
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.kernel_operator import zeros
@@ -210,12 +210,7 @@ def _run(  # noqa: PLR0917
         kernels.follow(part, initial, times[n_zero:], real, n_zero, *shared, rows, nodes, dimension)
 
     n_threads = max(1, min(len(members) // LANES, torch.get_num_threads()))
-    parts = np.array_split(np.arange(len(members)), n_threads)
-    if n_threads == 1:
-        follow(parts[0])
-    else:
-        with ThreadPoolExecutor(n_threads) as pool:
-            list(pool.map(follow, parts))
+    over_threads(follow, len(members), n_threads)
 
 
 def _as_planes(states: Tensor, dimension: int) -> NDArray[np.float64]:

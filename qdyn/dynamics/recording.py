@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Quantity:
     axes: tuple[str, ...] = ()
 
 
-class Recording:
+class Recording(ABC):
     """States and expectation values at a list of times; dataclasses that derive from it have the fields."""
 
     times: Tensor
@@ -49,17 +50,17 @@ class Recording:
     _format: ClassVar[Format]
     _title: ClassVar[str]
 
+    @abstractmethod
     def _states(self) -> list[tuple[str, Tensor, tuple[str, ...], str]]:
         """Stored states: name, values, axes without the batch, and a phrase."""
-        raise NotImplementedError
 
     def _extra_arrays(self) -> list[NamedArray]:
         """What else a file holds."""
         return []
 
+    @abstractmethod
     def _own_attributes(self) -> dict[str, Any]:
         """Attributes of a file beside those that every kind has."""
-        raise NotImplementedError
 
     @property
     def batch_size(self) -> int | None:

@@ -17,7 +17,6 @@ from qdyn.evaluation.published import (
     agreement,
     table_rows,
 )
-from qdyn.evaluation.results import Estimate, with_error
 from qdyn.files import write_json, write_text
 
 #: What is compared, in the order of the page, and how each is written.
@@ -224,7 +223,7 @@ def _ranking(page: Page) -> list[str]:
     named.sort(key=lambda one: _metric(one[1], "L_1").mean)
     named += [(f"*{found.label}*", found) for found in page.untrained.values() if found.standing == "oracle"]
     for label, found in named:
-        cells = [_estimate(_metric(found, name)) for name in _RANKED]
+        cells = [str(_metric(found, name)) for name in _RANKED]
         parameters = "–" if found.parameters is None else str(found.parameters)
         lines.append(f"| {label} | {found.phase_convention} | " + " | ".join(cells) + f" | {parameters} |")
     return lines
@@ -232,12 +231,6 @@ def _ranking(page: Page) -> list[str]:
 
 def _metric(outcome: Outcome, name: str) -> Figure:
     return outcome.figures["test"][name]
-
-
-def _estimate(figure: Figure) -> str:
-    if figure.std is None:
-        return with_error(figure.mean, figure.standard_error)
-    return str(Estimate(figure.mean, figure.std, figure.standard_error))
 
 
 def matrix(found: Mapping[str, Mapping[str, Outcome]], metric: str) -> list[str]:
@@ -253,8 +246,7 @@ def matrix(found: Mapping[str, Mapping[str, Outcome]], metric: str) -> list[str]
         labels = [outcomes[key] for outcomes in found.values() if key in outcomes]
         trained = labels[0].standing == "trained"
         cells = [
-            _estimate(_metric(outcomes[key], metric)) if key in outcomes else "–"
-            for outcomes in found.values()
+            str(_metric(outcomes[key], metric)) if key in outcomes else "–" for outcomes in found.values()
         ]
         lines.append(f"| {f'**{key}**' if trained else labels[0].label} | " + " | ".join(cells) + " |")
     return lines

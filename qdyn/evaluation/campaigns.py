@@ -7,7 +7,6 @@ checkpoints.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import multiprocessing
 import os
@@ -36,6 +35,7 @@ from qdyn.evaluation.contestants import Contestant, baselines, of_run
 from qdyn.evaluation.results import Estimate, Standing, plain
 from qdyn.evaluation.scoring import score
 from qdyn.files import inside, write_json
+from qdyn.processors import torch_threads
 from qdyn.training.callbacks import Callback, Progress
 from qdyn.training.config import RunConfig
 from qdyn.training.record import RECORD
@@ -86,6 +86,10 @@ class Figure:
     def std(self) -> float | None:
         """Sample standard deviation over seeds; None for one."""
         return float(np.std(self.of_each_seed, ddof=1)) if len(self.of_each_seed) > 1 else None
+
+    def __str__(self) -> str:
+        """As an `Estimate`: with the spread over seeds, else with the standard error over sequences."""
+        return str(Estimate(self.mean, self.std, self.standard_error))
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def run_campaign(
     outcomes: dict[str, Outcome] = {}
     # The longest first, so that no worker begins a long one when the others are done.
     queue = sorted(trials, key=lambda trial: -trial.config.training.steps)
-    with _one_thread(), report:
+    with torch_threads(1), report:
         if workers == 1:
             for trial in queue:
                 outcomes[trial.key] = report.finished(conduct(trial, place, on_step=report.step))
@@ -201,7 +205,7 @@ def judge_untrained(dataset: SequenceDataset, *, context: int, rollout_steps: in
         rollout_steps: Elements rolled out.
     """
     outcomes = {}
-    with _one_thread():
+    with torch_threads(1):
         for one in baselines(dataset)[0]:
             began = time.perf_counter()
             figures = judge(one, dataset, splits=("test",), context=context, rollout_steps=rollout_steps)
@@ -368,13 +372,3 @@ def _count(steps: int) -> None:
     counter = _shared["steps"]
     with counter.get_lock():
         counter.value += steps
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

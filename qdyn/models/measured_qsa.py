@@ -18,6 +18,7 @@ from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.config import ModelConfig
 from qdyn.models.qsa import QSAPredictor
 from qdyn.models.qsa_circuits import differentiable_loss_circuits
+from qdyn.quantum.ansatz import ansatz
 from qdyn.quantum.execution import run_circuit
 
 
@@ -43,7 +44,7 @@ class MeasuredQSAConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.unitaries == "free" or self.kernel == "softmax":
+        if not ansatz(self.unitaries).is_circuit or self.kernel == "softmax":
             raise ConfigError(
                 "Argument `model.kind` 'measured_qsa' needs circuits: unitaries other than 'free', and a "
                 f"kernel other than 'softmax', but they are {self.unitaries!r} and {self.kernel!r}."

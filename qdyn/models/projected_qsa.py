@@ -13,6 +13,7 @@ from qdyn.checks import check_integer
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.errors import ConfigError
 from qdyn.models.base import Predictor
+from qdyn.models.baselines.common import training_part
 from qdyn.models.config import ModelConfig
 from qdyn.models.embeddings import ProjectionEmbedding
 from qdyn.models.qsa import QSAPredictor
@@ -122,7 +123,7 @@ class ProjectedQSAPredictor(nn.Module, Predictor):
         """Fix the forecasts' phase where phases are raw; `qdyn.train` trains the parameters."""
         super().fit(dataset)
         if dataset.metadata.phase_convention == "raw":
-            part = dataset.split("train") if "train" in dataset.split_names else dataset
+            part = training_part(dataset)
             with torch.no_grad():
                 states = self.projection.states(part.sequences(range(len(part))), self.projection.frame())
             self.attention.fit(SequenceDataset.from_arrays(states.to(torch.complex128), kind="quantum_state"))

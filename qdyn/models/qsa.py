@@ -352,10 +352,9 @@ def _dimension(config: ModelConfig, metadata: SequenceMetadata) -> int:
 
 def _label(config: ModelConfig) -> str:
     """The name in the tables of arXiv:2602.06699: k-QSA, poly-k-QSA, k-CSA, nl-CSA."""
+    family = "QSA" if ansatz(config.unitaries).is_circuit else "CSA"
     if config.kernel == "softmax":
-        family = "CSA" if config.unitaries in ("free", "matrix") else "QSA"
         return f"nl-{family} {'iso' if config.isometric_value else 'gen'}"
-    family = "CSA" if config.unitaries in ("free", "matrix") else "QSA"
     prefix = "poly-" if config.kernel == "polynomial" else ""
     return f"{prefix}{config.degree}-{family}"
 

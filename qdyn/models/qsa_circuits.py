@@ -10,6 +10,7 @@ from torch import Tensor
 from qdyn.attention.measured_loss import loss_programs
 from qdyn.errors import ArgumentError
 from qdyn.models.qsa import QSAPredictor
+from qdyn.quantum.ansatz import ansatz
 from qdyn.quantum.program import Program
 
 
@@ -55,7 +56,7 @@ def differentiable_loss_circuits(
     these steps.
     """
     config = model.config
-    if config.unitaries in ("free", "matrix"):
+    if not ansatz(config.unitaries).is_circuit:
         raise ArgumentError(
             "Argument `model` must have circuits for W and V, but its unitaries are 'free': a classical twin."
         )

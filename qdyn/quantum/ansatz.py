@@ -42,6 +42,7 @@ class Ansatz:
         start: (shape, scale, generator) -> initial parameters, float64.
         metric: Parameters -> what they inherit from the unitary group, (..., P, P); None where it is not
             there.
+        is_circuit: Whether a circuit of angles stands behind it; else it is a classical twin.
         on_group: Whether the parameters are the unitaries' entries, to be kept unitary by the optimiser.
     """
 
@@ -52,6 +53,7 @@ class Ansatz:
     unitary: Callable[[Tensor], Tensor]
     start: Callable[[tuple[int, ...], float, np.random.Generator], np.ndarray]
     metric: Callable[[Tensor], Tensor] | None = None
+    is_circuit: bool = True
     on_group: bool = False
 
     def initial(self, *, n_qubits: int, layers: int, scale: float, generator: np.random.Generator) -> Tensor:
@@ -366,6 +368,7 @@ ANSATZE: dict[str, Ansatz] = {
             parameter_shape=lambda n_qubits, layers: (2, 2**n_qubits, 2**n_qubits),
             unitary=free_unitary,
             start=_small_hermitian,
+            is_circuit=False,
         ),
         Ansatz(
             name="matrix",
@@ -374,6 +377,7 @@ ANSATZE: dict[str, Ansatz] = {
             parameter_shape=lambda n_qubits, layers: (2, 2**n_qubits, 2**n_qubits),
             unitary=lambda parameters: torch.complex(*parameters.unbind(-3)),
             start=_near_identity,
+            is_circuit=False,
             on_group=True,
         ),
     )

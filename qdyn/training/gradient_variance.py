@@ -12,6 +12,7 @@ from torch import nn
 from qdyn.checks import check_integer
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ArgumentError
+from qdyn.models.baselines.common import training_part
 from qdyn.models.config import ModelSection
 from qdyn.models.registry import build_model
 from qdyn.training.config import LossName
@@ -71,7 +72,7 @@ def gradient_variance(
     if len(starts) < 2:
         raise ArgumentError(f"Argument `starts` must hold at least 2 seeds, but holds {len(starts)}.")
     check_integer("batch_size", batch_size, minimum=1)
-    part = dataset.split("train") if "train" in dataset.split_names else dataset
+    part = training_part(dataset)
     batch = part.batch(range(min(batch_size, len(part))))
     models = [cast(nn.Module, build_model(model, dataset.metadata, seed=seed)) for seed in starts]
     ensemble = Ensemble(models)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -19,6 +18,7 @@ from qdyn.errors import ConfigError, DatasetError, RunError
 from qdyn.models.base import WarmStart
 from qdyn.models.qsa import QSAPredictor
 from qdyn.models.registry import build_model
+from qdyn.processors import torch_threads
 from qdyn.training.batches import BatchSource
 from qdyn.training.best import Best
 from qdyn.training.callbacks import Callback, ProgressDisplay
@@ -126,7 +126,7 @@ def train(
     else:
         record = _new_record(config, data, device)
         start_run(folder, config, record)
-    with _threads(record.threads), deferred_interrupt() as interrupt:
+    with torch_threads(record.threads), deferred_interrupt() as interrupt:
         session = _Session(folder, config, data, device)
         record = session.run(record, [*callbacks, *([display] if display else [])], interrupt)
         if interrupt.requested:
@@ -173,16 +173,6 @@ def _new_record(config: RunConfig, data: SequenceDataset, device: torch.device) 
         started=now(),
         git_commit=git_commit(),
     )
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Session:

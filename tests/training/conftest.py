@@ -11,6 +11,7 @@ import torch
 
 from qdyn.data.sequences import Kind, SequenceDataset
 from qdyn.models.config import ModelConfig
+from qdyn.training.callbacks import Callback, Progress, StopRun
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
 
 SPLITS = {"train": (0, 24), "validation": (24, 32), "test": (32, 40)}
@@ -70,6 +71,17 @@ def small_config(kind: Kind = "quantum_state", **training: Any) -> RunConfig:
     )
 
 
+class StopAt(Callback):
+    """Ends a run after so many updates, as Ctrl-C would."""
+
+    def __init__(self, step: int) -> None:
+        self._step = step
+
+    def on_step_end(self, progress: Progress) -> None:
+        if progress.step == self._step:
+            raise StopRun("far enough")
+
+
 @pytest.fixture
 def states() -> SequenceDataset:
     return small_dataset("quantum_state")
@@ -83,3 +95,8 @@ def make_dataset() -> Callable[..., SequenceDataset]:
 @pytest.fixture(scope="session")
 def make_config() -> Callable[..., RunConfig]:
     return small_config
+
+
+@pytest.fixture(scope="session")
+def stop_at() -> Callable[[int], Callback]:
+    return StopAt

@@ -12,21 +12,13 @@ from safetensors.torch import load_file
 
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ConfigError
-from qdyn.training.callbacks import Callback, Progress, StopRun
+from qdyn.training.callbacks import Callback
 from qdyn.training.config import RunConfig
 from qdyn.training.train import train
 
 MakeConfig = Callable[..., RunConfig]
+MakeStop = Callable[[int], Callback]
 SETTINGS = {"steps": 30, "evaluate_every": 3, "learning_rate": 0.4, "schedule": "constant", "keep": "best"}
-
-
-class StopAt(Callback):
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def on_step_end(self, progress: Progress) -> None:
-        if progress.step == self._step:
-            raise StopRun("far enough")
 
 
 def test_each_member_ends_with_its_best_evaluation(
@@ -44,13 +36,13 @@ def test_each_member_ends_with_its_best_evaluation(
 
 
 def test_an_interrupted_run_remembers_the_best(
-    tmp_path: Path, states: SequenceDataset, make_config: MakeConfig
+    tmp_path: Path, states: SequenceDataset, make_config: MakeConfig, stop_at: MakeStop
 ) -> None:
     config = make_config(**SETTINGS)
     whole = train(config, dataset=states, out=tmp_path / "whole")
     first = int(whole.history.validation["L_1"].argmin(axis=0).min())
     stop = int(whole.history.validation_steps[first]) + 1
-    train(config, dataset=states, out=tmp_path / "parts", callbacks=[StopAt(stop)])
+    train(config, dataset=states, out=tmp_path / "parts", callbacks=[stop_at(stop)])
     train(config, dataset=states, out=tmp_path / "parts", resume=True)
     one, other = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(one[name], other[name]) for name in one)

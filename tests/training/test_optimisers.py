@@ -16,12 +16,13 @@ from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ConfigError
 from qdyn.models.qsa import QSAPredictor
 from qdyn.quantum.ansatz import ansatz
-from qdyn.training.callbacks import Callback, Progress, StopRun
+from qdyn.training.callbacks import Callback
 from qdyn.training.config import RunConfig
 from qdyn.training.lbfgs import HISTORY, EnsembleLBFGS
 from qdyn.training.train import train
 
 MakeConfig = Callable[..., RunConfig]
+MakeStop = Callable[[int], Callback]
 
 KINDS = [
     ("adam", "hardware_efficient"),
@@ -29,15 +30,6 @@ KINDS = [
     ("natural", "hardware_efficient"),
     ("riemannian", "matrix"),
 ]
-
-
-class StopAt(Callback):
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def on_step_end(self, progress: Progress) -> None:
-        if progress.step == self._step:
-            raise StopRun("far enough")
 
 
 def configured(make_config: MakeConfig, optimiser: str, unitaries: str, **training: object) -> RunConfig:
@@ -65,11 +57,16 @@ def test_it_lowers_the_loss_and_members_are_the_runs_of_single_seeds(
 
 @pytest.mark.parametrize(("optimiser", "unitaries"), KINDS)
 def test_a_stopped_run_goes_on_to_the_same_bits(
-    tmp_path: Path, states: SequenceDataset, make_config: MakeConfig, optimiser: str, unitaries: str
+    tmp_path: Path,
+    states: SequenceDataset,
+    make_config: MakeConfig,
+    stop_at: MakeStop,
+    optimiser: str,
+    unitaries: str,
 ) -> None:
     config = configured(make_config, optimiser, unitaries)
     train(config, dataset=states, out=tmp_path / "whole")
-    train(config, dataset=states, out=tmp_path / "parts", callbacks=[StopAt(3)])
+    train(config, dataset=states, out=tmp_path / "parts", callbacks=[stop_at(3)])
     train(config, dataset=states, out=tmp_path / "parts", resume=True)
     whole, parts = (load_file(tmp_path / name / "weights.safetensors") for name in ("whole", "parts"))
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
