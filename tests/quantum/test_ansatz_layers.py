@@ -29,7 +29,7 @@ def by_matrices(first: Tensor, rest: Tensor, orders: Tensor, states: Tensor) -> 
     seed=st.integers(0, 2**31),
     dtype=st.sampled_from([torch.float64, torch.complex128]),
 )
-def test_layers_act_as_their_matrices(  # noqa: PLR0917 - drawn by hypothesis
+def test_layers_act_as_their_matrices(
     high: int, low: int, layers: int, columns: int, seed: int, dtype: torch.dtype
 ) -> None:
     random = torch.Generator().manual_seed(seed)
