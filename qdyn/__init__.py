@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from qdyn.attention.observables import QSAObservables as QSAObservables
     from qdyn.attention.observables import qsa_observables as qsa_observables
     from qdyn.attention.overlap_circuit import qsa_circuit as qsa_circuit
+    from qdyn.circuits.execution import run_circuit as run_circuit
     from qdyn.data.generate import generate as generate
     from qdyn.data.load import load_dataset as load_dataset
     from qdyn.data.sequences import Batch as Batch
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from qdyn.quantum.channels import excitation as excitation
     from qdyn.quantum.drives import DrivenHamiltonian as DrivenHamiltonian
     from qdyn.quantum.drives import SampledDrive as SampledDrive
-    from qdyn.quantum.execution import run_circuit as run_circuit
     from qdyn.quantum.hamiltonians import TransverseFieldIsing as TransverseFieldIsing
     from qdyn.quantum.lattices import chain_bonds as chain_bonds
     from qdyn.quantum.lattices import ladder_bonds as ladder_bonds
@@ -104,7 +104,7 @@ _HOME_OF = {
     "qsa_observables": "qdyn.attention.observables",
     "quantum_jumps": "qdyn.dynamics.jumps",
     "random_product_states": "qdyn.quantum.states",
-    "run_circuit": "qdyn.quantum.execution",
+    "run_circuit": "qdyn.circuits.execution",
     "samples": "qdyn.quantum.sampling",
     "square_bonds": "qdyn.quantum.lattices",
     "train": "qdyn.training.train",

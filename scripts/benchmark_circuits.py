@@ -34,10 +34,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
+from qdyn.circuits.encodings import reuploading
+from qdyn.circuits.program import PauliObservable, Program
+from qdyn.circuits.statevector import run_statevector
 from qdyn.processors import processor_name
-from qdyn.quantum.encodings import reuploading
-from qdyn.quantum.program import PauliObservable, Program
-from qdyn.quantum.statevector import run_statevector
 
 LAYERS = 2
 BATCH = 256
@@ -178,11 +178,12 @@ def pennylane(n_qubits: int, device: str, members: int) -> Work:
 
 def single(n_qubits: int, rounds: int) -> dict[str, Any]:
     """Seconds for one circuit, forward, on torch in double precision and on qpp-cpu."""
-    from qdyn.quantum.cudaq import CudaqExecutor, import_cudaq, kernel_arguments
-    from qdyn.quantum.lowering import lower
+    from qdyn.circuits.cudaq import CudaqExecutor, kernel_arguments
+    from qdyn.circuits.lowering import lower
+    from qdyn.quantum.cudaq_operators import import_cudaq
 
     cudaq = import_cudaq()
-    from qdyn.quantum.cudaq_kernel import run_gates
+    from qdyn.circuits.cudaq_kernel import run_gates
 
     cudaq.set_target("qpp-cpu")
     x, weights = inputs(n_qubits)

@@ -19,9 +19,9 @@ import torch
 
 import qdyn
 from qdyn.attention.measured_loss import loss_from_results, loss_programs
-from qdyn.quantum.ansatz import hardware_efficient_unitary
-from qdyn.quantum.counting import count_circuit
-from qdyn.quantum.noise import GateNoise
+from qdyn.circuits.ansatz import hardware_efficient_unitary
+from qdyn.circuits.counting import count_circuit
+from qdyn.circuits.noise import GateNoise
 
 RATES = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 MODELS = {

@@ -19,7 +19,7 @@ KERNELS = (
     "qdyn.dynamics.lane_kernels",
     "qdyn.dynamics.lindblad_kernels",
     "qdyn.quantum.compiling",
-    "qdyn.quantum.cudaq_kernel",
+    "qdyn.circuits.cudaq_kernel",
     "qdyn.quantum.energy_kernels",
     "qdyn.quantum.product_kernels",
     "qdyn.quantum.vectors",

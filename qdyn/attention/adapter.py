@@ -25,9 +25,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from qdyn.circuits.circuit import Circuit
+from qdyn.circuits.program import PauliObservable, Program
 from qdyn.errors import ArgumentError
-from qdyn.quantum.circuit import Circuit
-from qdyn.quantum.program import PauliObservable, Program
 
 N_DATA = 8
 """Data qubits: inputs and outputs of the circuit."""

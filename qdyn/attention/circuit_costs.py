@@ -9,9 +9,9 @@ import torch
 
 from qdyn.attention.overlap_circuit import qsa_circuit
 from qdyn.checks import check_integer
-from qdyn.quantum.ansatz import ansatz as find_ansatz
-from qdyn.quantum.circuit import Circuit
-from qdyn.quantum.counting import CircuitCount, count_circuit, growth_exponent
+from qdyn.circuits.ansatz import ansatz as find_ansatz
+from qdyn.circuits.circuit import Circuit
+from qdyn.circuits.counting import CircuitCount, count_circuit, growth_exponent
 
 
 @dataclass(frozen=True)

@@ -32,11 +32,11 @@ from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from qdyn.checks import check_choice
+from qdyn.circuits.ansatz import ansatz as find_ansatz
+from qdyn.circuits.ansatz_circuits import ansatz_circuit
+from qdyn.circuits.circuit import Circuit
+from qdyn.circuits.program import PauliObservable, Program
 from qdyn.errors import ArgumentError
-from qdyn.quantum.ansatz import ansatz as find_ansatz
-from qdyn.quantum.ansatz_circuits import ansatz_circuit
-from qdyn.quantum.circuit import Circuit
-from qdyn.quantum.program import PauliObservable, Program
 
 OVERLAP_ANSATZE = ("real", "hardware_efficient")
 """One rotation on every qubit and the ring of CNOTs in each layer: RY, or RX, RY and RZ."""
@@ -228,7 +228,7 @@ def hadamard_test(
     Source: arXiv:2502.19214.
 
     Example:
-        >>> from qdyn.quantum.execution import run_circuit
+        >>> from qdyn.circuits.execution import run_circuit
         >>> token = torch.tensor([[0.3, 1.0]], dtype=torch.float64)
         >>> angles = torch.zeros(1, 2, dtype=torch.float64)
         >>> round(float(run_circuit(hadamard_test([token], [token], angles, angles)).value), 12)

@@ -36,10 +36,10 @@ from torch import Tensor
 from qdyn.attention.in_context import Descent
 from qdyn.attention.transitions import OperatorPast, TransitionPhases, length, transition_pairs
 from qdyn.checks import check_choice, check_normalised, qubits_of_dimension
+from qdyn.circuits.circuit import Circuit
+from qdyn.circuits.program import AllZero, Program
+from qdyn.circuits.state_preparation import loading_circuit, preparation_angles, unitary_circuit
 from qdyn.errors import ArgumentError
-from qdyn.quantum.circuit import Circuit
-from qdyn.quantum.program import AllZero, Program
-from qdyn.quantum.state_preparation import loading_circuit, preparation_angles, unitary_circuit
 
 _OBSERVABLES = ("mu", "nu", "zeta")
 

@@ -12,10 +12,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from qdyn.attention.overlap_circuit import qsa_circuit
+from qdyn.circuits.execution import CircuitResult, run_circuit
+from qdyn.circuits.program import Program
+from qdyn.circuits.shots import log_ratio_interval
 from qdyn.errors import ArgumentError
-from qdyn.quantum.execution import CircuitResult, run_circuit
-from qdyn.quantum.program import Program
-from qdyn.quantum.shots import log_ratio_interval
 
 Interval = tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"]]
 
@@ -61,7 +61,7 @@ def measure_loss(
         y: targets.
         query_key_angles: angles of W.
         value_angles: angles of V.
-        shots: for each circuit, or (for mu, for zeta), see qdyn.quantum.shots.shots_for_loss; None for exact
+        shots: for each circuit, or (for mu, for zeta), see qdyn.circuits.shots.shots_for_loss; None for exact
             values.
         seed: seed of the shots.
         circuit: further arguments of `qsa_circuit`: kernel, degree, beta, phases, leverage, ansatz.

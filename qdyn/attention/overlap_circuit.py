@@ -28,12 +28,12 @@ from torch import Tensor
 from qdyn.attention.kernels import SeriesKernel, make_kernel
 from qdyn.attention.overlap import overlap_predictions
 from qdyn.checks import check_choice, check_normalised, qubits_of_dimension
+from qdyn.circuits.ansatz import ansatz as find_ansatz
+from qdyn.circuits.ansatz_circuits import ansatz_circuit
+from qdyn.circuits.circuit import Circuit
+from qdyn.circuits.program import AllZero, Program
+from qdyn.circuits.state_preparation import loading_circuit, preparation_angles
 from qdyn.errors import ArgumentError
-from qdyn.quantum.ansatz import ansatz as find_ansatz
-from qdyn.quantum.ansatz_circuits import ansatz_circuit
-from qdyn.quantum.circuit import Circuit
-from qdyn.quantum.program import AllZero, Program
-from qdyn.quantum.state_preparation import loading_circuit, preparation_angles
 
 QSAObservable = Literal["mu", "nu", "zeta", "mu_v1"]
 _OBSERVABLES = ("mu", "nu", "zeta", "mu_v1")
@@ -76,7 +76,7 @@ def qsa_circuit(
             sqrt(alpha_{j+1}), by one more qubit. zeta does not depend on it.
         observable: "mu", "nu" or "zeta", or "mu_v1", the circuit of v1 that loads normalised prefix states
             sum_{i<=j} x_i (x) x_i (x) ... on A and all B (monomial kernel only).
-        ansatz: the circuit of W and V, see qdyn.quantum.ansatz.
+        ansatz: the circuit of W and V, see qdyn.circuits.ansatz.
 
     Returns:
         A program; run it with qdyn.run_circuit on torch or CUDA-Q. Its value is the observable.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from qdyn.commands.parsing import CommandParser, integer
 
 if TYPE_CHECKING:
+    from qdyn.circuits.program import Program
     from qdyn.data.batch import Batch
     from qdyn.models.qsa import QSAPredictor
-    from qdyn.quantum.program import Program
 
 SUMMARY = "Show a model's attention as a circuit: count, draw, export, measure"
 INTERRUPTED = "Interrupted."
@@ -80,14 +80,14 @@ def run(options: Any) -> int:
     if options.count:
         print(_growth(options, model, batch))
     if options.draw == "-":
-        from qdyn.quantum.drawing import draw_text
+        from qdyn.circuits.drawing import draw_text
 
         print(draw_text(circuit))
     elif options.draw:
         _draw(programs[0], Path(options.draw))
     if options.qasm:
+        from qdyn.circuits.openqasm import to_openqasm
         from qdyn.files import write_text
-        from qdyn.quantum.openqasm import to_openqasm
 
         (values,) = programs[0].members()
         write_text(Path(options.qasm), to_openqasm(circuit.bind(values)))
@@ -132,7 +132,7 @@ def _cut(item: Batch, steps: int) -> Batch:
 
 
 def _count(options: Any, program: Program) -> str:
-    from qdyn.quantum.counting import count_circuit
+    from qdyn.circuits.counting import count_circuit
 
     cost = count_circuit(program.circuit)
     registers = ", ".join(
@@ -171,9 +171,9 @@ def _growth(options: Any, model: QSAPredictor, batch: Batch) -> str:
 
 
 def _draw(program: Program, path: Path) -> None:
+    from qdyn.circuits.drawing import draw_figure
     from qdyn.errors import ArgumentError
     from qdyn.files import replacing
-    from qdyn.quantum.drawing import draw_figure
 
     if path.suffix not in (".svg", ".png"):
         raise ArgumentError(f"Argument `--draw` must end in .svg or .png, but is {str(path)!r}.")
@@ -188,7 +188,7 @@ def _measured(options: Any, model: QSAPredictor, batch: Batch, programs: tuple[P
     import torch
 
     from qdyn.attention.measured_loss import loss_from_results
-    from qdyn.quantum.execution import run_circuit
+    from qdyn.circuits.execution import run_circuit
 
     backend = "cudaq" if options.target else "torch"
     seeds = np.random.SeedSequence(options.seed).generate_state(2).tolist()

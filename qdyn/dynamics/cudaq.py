@@ -14,12 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qdyn.circuits.cudaq import CudaqExecutor
 from qdyn.dynamics.methods import Estimate, Problem
 from qdyn.dynamics.qutip import largest_norm
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.stepping import follow
 from qdyn.dynamics.trotter_circuits import trotter_circuit
-from qdyn.quantum.cudaq import CudaqExecutor
 from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian
 

@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from qdyn.checks import check_finite, check_integer
+from qdyn.circuits.circuit import Circuit
+from qdyn.circuits.state_preparation import add_global_phase
 from qdyn.dynamics.trotter import commuting_groups, compositions
 from qdyn.errors import ArgumentError
-from qdyn.quantum.circuit import Circuit
 from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.pauli import Word
-from qdyn.quantum.state_preparation import add_global_phase
 
 
 def trotter_circuit(

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from qdyn.attention.hadamard import joint_states, overlap_table, register_rotations, register_states
+from qdyn.circuits.ansatz import ansatz
 from qdyn.models.hybrid_decoder_config import HybridDecoderConfig, PropertyAngleName
-from qdyn.quantum.ansatz import ansatz
 
 
 def property_angles(

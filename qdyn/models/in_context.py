@@ -15,11 +15,11 @@ from qdyn.attention.in_context import Conjugate, Descent, in_context_predictions
 from qdyn.attention.readout import LOSSES, read_out
 from qdyn.attention.transitions import length, transition_pairs
 from qdyn.checks import check_choice, qubits_of_dimension
+from qdyn.circuits.ansatz import ansatz
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.errors import ConfigError
 from qdyn.models.base import Predictor
 from qdyn.models.in_context_config import InContextConfig
-from qdyn.quantum.ansatz import ansatz
 
 # A schedule is a parabola in log2 of the number of states seen, in units of 32 states.
 _SCHEDULE_TERMS = 3

@@ -13,13 +13,13 @@ from torch.func import functional_call
 
 from qdyn.attention.measured_loss import loss_from_results
 from qdyn.checks import check_integer
+from qdyn.circuits.ansatz import ansatz
+from qdyn.circuits.execution import run_circuit
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.config import ModelConfig
 from qdyn.models.qsa import QSAPredictor
 from qdyn.models.qsa_circuits import differentiable_loss_circuits
-from qdyn.quantum.ansatz import ansatz
-from qdyn.quantum.execution import run_circuit
 
 
 @dataclass(frozen=True)

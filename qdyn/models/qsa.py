@@ -15,12 +15,12 @@ from qdyn.attention.kernels import SeriesKernel, make_kernel
 from qdyn.attention.observables import QSAObservables, collect
 from qdyn.attention.readout import LOSSES, Readout, prefix_norms, read_out
 from qdyn.checks import check_choice, qubits_of_dimension
+from qdyn.circuits.ansatz import Ansatz, ansatz
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.errors import ArgumentError, ConfigError, DatasetError
 from qdyn.models.base import Predictor
 from qdyn.models.config import ModelConfig
 from qdyn.models.embeddings import Embedding, IdentityEmbedding, ParsevalEmbedding
-from qdyn.quantum.ansatz import Ansatz, ansatz
 
 LOSS_NAMES = (*LOSSES, "v1")
 _TOKEN_DIMENSION = 16

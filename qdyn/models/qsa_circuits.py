@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from qdyn.attention.measured_loss import loss_programs
+from qdyn.circuits.ansatz import ansatz
+from qdyn.circuits.program import Program
 from qdyn.errors import ArgumentError
 from qdyn.models.qsa import QSAPredictor
-from qdyn.quantum.ansatz import ansatz
-from qdyn.quantum.program import Program
 
 
 def loss_circuits(model: QSAPredictor, inputs: Tensor, targets: Tensor) -> tuple[Program, Program]:

@@ -1,1 +1,1 @@
-"""Conventions, states, operators and circuits; imports nothing of qdyn but errors and checks."""
+"""Conventions, states, Hamiltonians and observables; imports nothing of qdyn but the ground."""

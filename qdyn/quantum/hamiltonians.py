@@ -141,7 +141,7 @@ class Hamiltonian(ABC):
             ArgumentError: this is a batch.
             MissingExtraError: CUDA-Q is not installed.
         """
-        from qdyn.quantum.cudaq import spin_operator
+        from qdyn.quantum.cudaq_operators import spin_operator
 
         if self.batch_size is not None:
             raise ArgumentError(

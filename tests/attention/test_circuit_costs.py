@@ -8,8 +8,8 @@ import torch
 
 from qdyn.attention.circuit_costs import CircuitSize, circuit_growth
 from qdyn.attention.overlap_circuit import qsa_circuit
+from qdyn.circuits.counting import count_circuit
 from qdyn.errors import ArgumentError
-from qdyn.quantum.counting import count_circuit
 from qdyn.quantum.states import haar_random_states
 
 

@@ -18,8 +18,8 @@ from qdyn.attention.hadamard import (
     register_rotations,
     register_states,
 )
+from qdyn.circuits.execution import run_circuit
 from qdyn.errors import ArgumentError
-from qdyn.quantum.execution import run_circuit
 
 ANSATZE = ("real", "hardware_efficient")
 

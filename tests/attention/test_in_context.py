@@ -19,8 +19,8 @@ from qdyn.attention.transitions import (
     symmetric_images,
     transition_pairs,
 )
+from qdyn.circuits.ansatz import free_unitary
 from qdyn.dynamics.evolve import evolve
-from qdyn.quantum.ansatz import free_unitary
 from qdyn.quantum.hamiltonians import TransverseFieldIsing
 from qdyn.quantum.states import fidelity, haar_random_states
 

@@ -12,8 +12,8 @@ from torch import Tensor
 import qdyn
 from qdyn.attention.in_context import Descent, in_context_predictions
 from qdyn.attention.in_context_circuit import InContextCircuit, circuit_prices, in_context_circuit
+from qdyn.circuits.ansatz import free_unitary
 from qdyn.errors import ArgumentError
-from qdyn.quantum.ansatz import free_unitary
 from qdyn.quantum.states import haar_random_states
 
 

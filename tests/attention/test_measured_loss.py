@@ -10,11 +10,11 @@ import torch
 from qdyn.attention.measured_loss import loss_from_results, loss_programs, measure_loss
 from qdyn.attention.observables import qsa_observables
 from qdyn.attention.overlap_circuit import qsa_circuit
+from qdyn.circuits.ansatz import hardware_efficient_unitary
+from qdyn.circuits.execution import run_circuit
+from qdyn.circuits.program import Program
+from qdyn.circuits.shots import log_ratio_interval, proportion_interval, shots_for_loss
 from qdyn.errors import ArgumentError
-from qdyn.quantum.ansatz import hardware_efficient_unitary
-from qdyn.quantum.execution import run_circuit
-from qdyn.quantum.program import Program
-from qdyn.quantum.shots import log_ratio_interval, proportion_interval, shots_for_loss
 from qdyn.quantum.states import haar_random_states
 
 Instance = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 import qdyn
 from qdyn.attention.observables import qsa_observables
 from qdyn.attention.overlap_circuit import _triangle_state, qsa_circuit
+from qdyn.circuits.ansatz import ansatz
+from qdyn.circuits.counting import count_circuit
+from qdyn.circuits.statevector import run_statevector
 from qdyn.errors import ArgumentError
-from qdyn.quantum.ansatz import ansatz
-from qdyn.quantum.counting import count_circuit
 from qdyn.quantum.states import haar_random_states
-from qdyn.quantum.statevector import run_statevector
 
 MOST_QUBITS = 15
 

@@ -8,19 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from qdyn.circuits.circuit import Circuit
+from qdyn.circuits.counting import count_circuit
+from qdyn.circuits.statevector import circuit_unitary, run_statevector
 from qdyn.dynamics.evolve import evolve
 from qdyn.dynamics.trotter import trotter
 from qdyn.dynamics.trotter_circuits import add_pauli_rotation, trotter_circuit
 from qdyn.errors import ArgumentError
-from qdyn.quantum.circuit import Circuit
-from qdyn.quantum.counting import count_circuit
 from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian, TransverseFieldIsing
 from qdyn.quantum.pauli import Word
 from qdyn.quantum.pauli_sum import PauliSum
 from qdyn.quantum.spin_models import XXZ
 from qdyn.quantum.states import haar_random_states
-from qdyn.quantum.statevector import circuit_unitary, run_statevector
 
 MODELS = [
     TransverseFieldIsing(4, field=[[0.2, 1.0, 0.4, 0.9]]),

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import qdyn
 from qdyn.attention.hadamard import exact_overlaps, hadamard_test
+from qdyn.circuits.execution import run_circuit
 from qdyn.cli import main
 from qdyn.data.molecule_properties import PROPERTIES
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
@@ -24,7 +25,6 @@ from qdyn.models.hybrid_decoder_config import SCORE_NAMES, HybridDecoderConfig
 from qdyn.models.hybrid_decoder_scores import property_angles, quantum_scores
 from qdyn.models.published_checkpoint import read_checkpoint
 from qdyn.models.registry import build_model
-from qdyn.quantum.execution import run_circuit
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
 from qdyn.training.ensembles import Ensemble
 

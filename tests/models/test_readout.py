@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from qdyn.attention.observables import qsa_observables
+from qdyn.circuits.ansatz import hardware_efficient_unitary
+from qdyn.circuits.execution import run_circuit
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ConfigError
 from qdyn.models.config import ModelConfig
 from qdyn.models.qsa import QSAPredictor
 from qdyn.models.qsa_circuits import loss_circuits
-from qdyn.quantum.ansatz import hardware_efficient_unitary
-from qdyn.quantum.execution import run_circuit
 
 METADATA = SequenceMetadata("words", "token", 9)
 CONFIG = ModelConfig(layers=2, degree=2, embedding_dimension=4)

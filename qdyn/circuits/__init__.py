@@ -1,0 +1,1 @@
+"""Circuits: gates, ansätze, encodings, and whatever runs or counts them."""
