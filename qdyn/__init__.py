@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from qdyn import attention as attention
     from qdyn.attention.adapter import qasa_circuit as qasa_circuit
     from qdyn.attention.adapter import qasa_expectations as qasa_expectations
     from qdyn.attention.observables import QSAObservables as QSAObservables
@@ -112,14 +113,18 @@ _HOME_OF = {
     "trotter_circuit": "qdyn.dynamics.trotter_circuits",
 }
 
-__all__ = ["__version__", *sorted(_HOME_OF)]  # noqa: PLE0604
+_ROOMS = ("attention",)
+
+__all__ = ["__version__", *_ROOMS, *sorted(_HOME_OF)]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        return importlib.import_module(f"qdyn.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'qdyn' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME_OF[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF})
+    return sorted({*globals(), *_ROOMS, *_HOME_OF})

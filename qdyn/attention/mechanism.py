@@ -1,0 +1,401 @@
+r"""What every attention mechanism has in common, and the list of those that a name builds.
+
+A mechanism is a module that is called with queries, keys and values and gives an output and weights:
+
+$$(q, k, v) \mapsto (y, A), \qquad q, k, v, y \in \mathbb{R}^{B \times T \times \mathrm{dim}}, \quad
+A \in \mathbb{R}^{B \times \mathrm{heads} \times T \times T},$$
+
+row i of A what element i takes from each element j. Which pairs (i, j) may meet is decided once, for all
+mechanisms: j <= i where it is causal, and what a mask allows. A *bias* is added to every mechanism's
+log-weights: $a_{ij} \to a_{ij} \exp(b_{ij})$ for weights before they are normalised, which is the sum of
+score and bias where a softmax follows (Ying et al., arXiv:2106.05234, for graphs).
+
+Mechanisms hold ordinary parameters and work under `torch.func.functional_call` and `vmap`, so that many seeds
+train as one batch. PyTorch's global generator draws their initial values.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+
+from qdyn.checks import check_integer
+from qdyn.config import build as read_options
+from qdyn.errors import ArgumentError, ConfigError, nearest
+
+ENTRY_POINTS = "qdyn.attention"
+"""The group of entry points under which other packages offer mechanisms."""
+
+_OURS = {"softmax": "qdyn.attention.softmax"}
+_REGISTERED: dict[str, type[Attention]] = {}
+
+Mechanism = TypeVar("Mechanism", bound="type[Attention]")
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a mechanism that has none."""
+
+
+class Attention(nn.Module, ABC):
+    """A map from queries, keys and values to an output and weights; subclasses define `attend`.
+
+    Args:
+        dim: Width of queries, keys, values and output, >= 1.
+        heads: How many attend side by side, >= 1.
+        causal: Whether element i may see elements j <= i only.
+        options: The frozen dataclass that the mechanism was registered with.
+
+    Attributes:
+        name: What it was registered as.
+        options_class: The dataclass of its options.
+
+    Example:
+        >>> attention = build("softmax", dim=8, heads=2)
+        >>> x = torch.randn(3, 5, 8)
+        >>> output, weights = attention(x, x, x)
+        >>> output.shape, weights.shape
+        (torch.Size([3, 5, 8]), torch.Size([3, 2, 5, 5]))
+        >>> bool((weights.sum(-1) - 1).abs().max() < 1e-6), bool((weights.triu(1) == 0).all())
+        (True, True)
+    """
+
+    name: ClassVar[str] = "attention"
+    options_class: ClassVar[type] = NoOptions
+
+    def __init__(self, *, dim: int, heads: int = 1, causal: bool = True, options: Any = None) -> None:
+        super().__init__()
+        self.dim = check_integer("dim", dim, minimum=1)
+        self.heads = check_integer("heads", heads, minimum=1)
+        self.causal = bool(causal)
+        self.options = self.options_class() if options is None else options
+
+    def forward(
+        self,
+        queries: Shaped[Tensor, "*_batch_time_dim"],
+        keys: Shaped[Tensor, "*_batch_time_dim"],
+        values: Shaped[Tensor, "*_batch_time_dim"],
+        mask: Shaped[Tensor, "*_batch_time"] | None = None,
+        *,
+        bias: Shaped[Tensor, "*_batch_heads_time_time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time dim"], Float[Tensor, "batch heads time time"]]:
+        """Attend.
+
+        Args:
+            queries: q, (batch, T, dim).
+            keys: k, likewise.
+            values: v, likewise.
+            mask: True where something takes part: an element as a key, (batch, T), or a pair, (T, T) or
+                (batch, T, T). Two axes of length batch and T are elements, also where batch = T.
+            bias: Added to the logarithm of the weights, (batch or 1, heads or 1, T, T).
+
+        Returns:
+            The output, and the weights that it rests on. Row i of an element that sees nobody is zero.
+
+        Raises:
+            ArgumentError: shapes that do not fit, or numbers that are not real floating-point ones.
+        """
+        self._check(queries, keys, values, bias)
+        batch, steps = queries.shape[:2]
+        allowed = allowed_pairs(batch, steps, mask, causal=self.causal, device=queries.device)
+        return self.attend(queries, keys, values, allowed, bias)
+
+    @abstractmethod
+    def attend(
+        self, queries: Tensor, keys: Tensor, values: Tensor, allowed: Tensor, bias: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Output and weights, given which pairs may meet.
+
+        Args:
+            queries: q, (batch, T, dim).
+            keys: k, likewise.
+            values: v, likewise.
+            allowed: (batch or 1, 1, T, T) bool, the mask and causality together.
+            bias: As of `forward`.
+        """
+
+    def split_heads(self, features: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch heads time _"]:
+        """(batch, T, heads k) -> (batch, heads, T, k)."""
+        return features.unflatten(-1, (self.heads, -1)).movedim(-2, 1)
+
+    def join_heads(self, features: Float[Tensor, "batch heads time _"]) -> Float[Tensor, "batch time width"]:
+        """(batch, heads, T, k) -> (batch, T, heads k)."""
+        return features.movedim(1, -2).flatten(-2)
+
+    def extra_repr(self) -> str:
+        """What a printed module says of itself."""
+        return f"dim={self.dim}, heads={self.heads}, causal={self.causal}, {self.options}"
+
+    def _check(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> None:
+        for name, given in (("queries", queries), ("keys", keys), ("values", values)):
+            if given.ndim != 3 or given.shape[-1] != self.dim or given.shape != queries.shape:
+                raise ArgumentError(
+                    f"Argument `{name}` must have shape (batch, T, {self.dim}), one for all three, "
+                    f"but has {tuple(given.shape)}."
+                )
+            if not given.is_floating_point():
+                raise ArgumentError(
+                    f"Argument `{name}` must hold real floating-point numbers, but is {given.dtype}."
+                )
+        if bias is not None:
+            batch, steps = queries.shape[:2]
+            fits = bias.ndim == 4 and bias.shape[0] in (1, batch) and bias.shape[1] in (1, self.heads)
+            if not fits or bias.shape[2:] != (steps, steps):
+                raise ArgumentError(
+                    f"Argument `bias` must have shape ({batch} or 1, {self.heads} or 1, {steps}, {steps}), "
+                    f"but has {tuple(bias.shape)}."
+                )
+
+
+def allowed_pairs(
+    batch: int,
+    steps: int,
+    mask: Shaped[Tensor, "*_batch_time"] | None = None,
+    *,
+    causal: bool,
+    device: torch.device | str | None = None,
+) -> Bool[Tensor, "#batch 1 time time"]:
+    """Which element j each element i may see, (batch or 1, 1, T, T).
+
+    Args:
+        batch: Number of sequences.
+        steps: T.
+        mask: As of `Attention.forward`.
+        causal: Whether j <= i only.
+        device: Where.
+
+    Raises:
+        ArgumentError: a mask of another shape or type.
+
+    Example: the second of three elements is left out.
+        >>> allowed_pairs(1, 3, torch.tensor([[True, False, True]]), causal=True)[0, 0].int()
+        tensor([[1, 0, 0],
+                [1, 0, 0],
+                [1, 0, 1]], dtype=torch.int32)
+    """
+    ones = torch.ones(1, 1, steps, steps, dtype=torch.bool, device=device)
+    allowed = ones.tril() if causal else ones
+    if mask is None:
+        return allowed
+    if mask.dtype != torch.bool:
+        raise ArgumentError(f"Argument `mask` must be of torch.bool, True takes part, but is {mask.dtype}.")
+    shape = tuple(mask.shape)
+    if shape == (batch, steps):
+        return allowed & mask[:, None, None, :]
+    if shape == (steps, steps):
+        return allowed & mask
+    if shape in ((batch, steps, steps), (1, steps, steps)):
+        return allowed & mask[:, None]
+    raise ArgumentError(
+        f"Argument `mask` must have shape ({batch}, {steps}), ({steps}, {steps}) or ({batch}, {steps}, "
+        f"{steps}), but has {shape}."
+    )
+
+
+def softmax_weights(
+    scores: Float[Tensor, "*batch rows columns"],
+    allowed: Bool[Tensor, "*#batch rows columns"],
+    bias: Float[Tensor, "*#batch rows columns"] | None = None,
+) -> Float[Tensor, "*batch rows columns"]:
+    """exp(s_ij + b_ij) over its sum over the allowed j; a row without any is 0.
+
+    Example:
+        >>> softmax_weights(torch.zeros(2, 2), torch.tensor([[False, False], [True, True]]))
+        tensor([[0.0000, 0.0000],
+                [0.5000, 0.5000]])
+    """
+    if bias is not None:
+        scores = scores + bias
+    # A row without anybody keeps its scores, so that neither the softmax nor its gradient is NaN there.
+    anybody = allowed.any(dim=-1, keepdim=True)
+    kept = scores.masked_fill(~allowed & anybody, -math.inf)
+    return kept.softmax(dim=-1).masked_fill(~allowed, 0.0)
+
+
+def normalised_weights(
+    weights: Float[Tensor, "*batch rows columns"],
+    allowed: Bool[Tensor, "*#batch rows columns"],
+    bias: Float[Tensor, "*#batch rows columns"] | None = None,
+) -> Float[Tensor, "*batch rows columns"]:
+    """a_ij exp(b_ij) over its sum over the allowed j, for a_ij >= 0; a row whose sum is 0 is 0.
+
+    Example:
+        >>> normalised_weights(torch.tensor([[1.0, 9.0], [1.0, 3.0]]), torch.ones(2, 2, dtype=bool).tril())
+        tensor([[1.0000, 0.0000],
+                [0.2500, 0.7500]])
+    """
+    kept = biased_weights(weights, allowed, bias)
+    total = kept.sum(dim=-1, keepdim=True)
+    return kept / torch.where(total > 0, total, 1.0)
+
+
+def biased_weights(weights: Tensor, allowed: Tensor, bias: Tensor | None = None) -> Tensor:
+    """a_ij exp(b_ij) where allowed, else 0, real or complex; nothing is normalised."""
+    if bias is not None:
+        weights = weights * bias.exp()
+    return weights.masked_fill(~allowed, 0.0)
+
+
+# -- the list of mechanisms ----------------------------------------------------------------------------
+
+
+def register_attention(name: str, *, options: type | None = None) -> Callable[[Mechanism], Mechanism]:
+    """Class decorator: let `build`, presets and the tables call a mechanism by ``name``.
+
+    A package of its own offers one without being imported first, by an entry point::
+
+        [project.entry-points."qdyn.attention"]
+        mine = "my_package.my_attention:MyAttention"
+
+    Args:
+        name: The name, an identifier.
+        options: A frozen dataclass whose fields are the mechanism's options; None for none.
+
+    Raises:
+        ArgumentError: a name that another class has, or that is no identifier.
+
+    Example:
+        >>> @register_attention("uniform_example")
+        ... class Uniform(Attention):
+        ...     '''Every allowed element counts the same.'''
+        ...
+        ...     def attend(self, queries, keys, values, allowed, bias):
+        ...         shape = (len(queries), self.heads, *allowed.shape[-2:])
+        ...         weights = softmax_weights(queries.new_zeros(shape), allowed, bias)
+        ...         return self.join_heads(weights @ self.split_heads(values)), weights
+        >>> build("uniform_example", dim=2)(*[torch.ones(1, 3, 2)] * 3)[1][0, 0, 1]
+        tensor([0.5000, 0.5000, 0.0000])
+        >>> unregister_attention("uniform_example")
+    """
+    if not name.isidentifier():
+        raise ArgumentError(f"Argument `name` must be an identifier, but is {name!r}.")
+
+    def register(mechanism: Mechanism) -> Mechanism:
+        taken = _REGISTERED.get(name)
+        again = taken is not None and taken.__qualname__ == mechanism.__qualname__
+        ours = name in _OURS and mechanism.__module__ != _OURS[name]
+        if (taken is not None and not again) or ours:
+            raise ArgumentError(f"Argument `name` is {name!r}, which another mechanism has.")
+        mechanism.name = name
+        mechanism.options_class = options or NoOptions
+        _REGISTERED[name] = mechanism
+        return mechanism
+
+    return register
+
+
+def unregister_attention(name: str) -> None:
+    """Forget a mechanism that `register_attention` made known."""
+    _REGISTERED.pop(name, None)
+
+
+def names() -> tuple[str, ...]:
+    """Every mechanism that `build` knows: ours, registered ones and those of installed packages.
+
+    >>> "softmax" in names()
+    True
+    """
+    return tuple(sorted({*_OURS, *_REGISTERED, *_offered()}))
+
+
+def attention_class(name: str) -> type[Attention]:
+    """The class of a mechanism.
+
+    Raises:
+        ArgumentError: unknown name; the nearest is given.
+
+    Example:
+        >>> attention_class("softmx")
+        Traceback (most recent call last):
+        ...
+        qdyn.errors.ArgumentError: Argument `attention` is 'softmx', which is unknown: did you mean 'softmax'?
+    """
+    if name not in _REGISTERED:
+        if name in _OURS:
+            importlib.import_module(_OURS[name])
+        elif (point := _offered().get(name)) is not None:
+            _load(point)
+        else:
+            hint = nearest(str(name), names())
+            raise ArgumentError(f"Argument `attention` is {name!r}, which is unknown: {hint}")
+    return _REGISTERED[name]
+
+
+def check_options(name: str, options: dict[str, Any], *, where: str | None = None) -> Any:
+    """The options of a mechanism as its frozen dataclass.
+
+    Args:
+        name: The mechanism.
+        options: Values by name; what is missing keeps its default.
+        where: What a message names as the source.
+
+    Raises:
+        ConfigError: unknown option (the nearest is named), wrong type, or a value out of range.
+
+    Example:
+        >>> check_options("softmax", {"projetion": False})
+        Traceback (most recent call last):
+        ...
+        qdyn.errors.ConfigError: Attention 'softmax': unknown key `projetion`: did you mean 'projection'?
+    """
+    cls = attention_class(name).options_class
+    return read_options(cls, options, where=where or f"Attention {name!r}")
+
+
+def build(name: str, *, dim: int, heads: int = 1, causal: bool = True, **options: Any) -> Attention:
+    """The mechanism of that name, untrained.
+
+    Args:
+        name: One of `names`.
+        dim: Width of queries, keys, values and output, >= 1.
+        heads: How many attend side by side, >= 1.
+        causal: Whether element i may see elements j <= i only.
+        options: The mechanism's own options, which its class documents.
+
+    Returns:
+        A `torch.nn.Module`, called as (queries, keys, values, mask=None, bias=None) -> (output, weights).
+
+    Raises:
+        ArgumentError: unknown name, or what the mechanism cannot do.
+        ConfigError: an unknown option or a wrong value; one line that names the nearest.
+
+    Example:
+        >>> build("softmax", dim=4, projection=False).options
+        SoftmaxOptions(projection=False, temperature=1.0)
+    """
+    cls = attention_class(name)
+    return cls(dim=dim, heads=heads, causal=causal, options=check_options(name, options))
+
+
+def describe(name: str) -> str:
+    """One line on a mechanism: the first of its class.
+
+    >>> describe("softmax")
+    'Classical scaled dot-product attention, the reference of all others.'
+    """
+    text = (attention_class(name).__doc__ or "").strip()
+    return text.splitlines()[0] if text else ""
+
+
+def _offered() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
+
+
+def _load(point: EntryPoint) -> None:
+    found = point.load()
+    if not (isinstance(found, type) and issubclass(found, Attention)):
+        raise ConfigError(
+            f"The entry point {point.name!r} of {ENTRY_POINTS} must be a subclass of "
+            f"qdyn.attention.Attention, but {point.value} is {found!r}."
+        )
+    if point.name not in _REGISTERED:
+        register_attention(point.name, options=found.options_class)(found)
