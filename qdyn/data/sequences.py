@@ -60,11 +60,13 @@ class SequenceDataset:
         window: tuple[int, int] | None = None,
         phase_convention: PhaseConvention | None = None,
         split: str | None = None,
+        padding: bool = False,
     ) -> None:
         self._backing = backing
         self._rows = range(backing.count) if rows is None else rows
         self._window = window
         self._split = split
+        self._padding = padding
         convention = phase_convention or backing.metadata.phase_convention
         self.metadata = replace(backing.metadata, phase_convention=convention)
 
@@ -285,6 +287,10 @@ class SequenceDataset:
             )
         return self._view(phase_convention=convention)
 
+    def with_padding(self) -> SequenceDataset:
+        """The same sequences whose padding is something to forecast like any other element."""
+        return self._view(padding=True)
+
     def save(self, path: str | Path) -> None:
         """Write the whole dataset to one HDF5 file that `qdyn.load_dataset` opens; states as they evolved.
 
@@ -335,6 +341,7 @@ class SequenceDataset:
             "window": self._window,
             "phase_convention": self.metadata.phase_convention,
             "split": self._split,
+            "padding": self._padding,
         }
         return SequenceDataset(self._backing, **{**kept, **changes})
 
@@ -366,7 +373,7 @@ class SequenceDataset:
         return values
 
     def _mask(self, sequences: NDArray[np.int64], starts: NDArray[np.int64]) -> Tensor:
-        if self._backing.lengths is None:
+        if self._backing.lengths is None or self._padding:
             return torch.ones(len(sequences), self.n_steps, dtype=torch.bool)
         left = self._backing.lengths[sequences] - starts - 1
         return torch.from_numpy(np.arange(self.n_steps) < left[:, None])

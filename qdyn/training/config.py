@@ -13,7 +13,7 @@ from qdyn.errors import ConfigError
 from qdyn.models.config import ModelConfig, ModelSection
 from qdyn.shipped import find_yaml
 
-OptimiserName = Literal["adam", "lbfgs", "riemannian", "natural"]
+OptimiserName = Literal["adam", "adamw", "lbfgs", "riemannian", "natural"]
 LossName = Literal["L_B", "L_A", "L_half", "L_1", "v1"]
 PhaseChoice = Literal["raw", "first_real"]
 
@@ -28,12 +28,15 @@ class DatasetConfig:
         window: Steps of the windows that training draws from the sequences; None takes whole sequences.
             Validation always sees whole sequences.
         stride: Distance between the starts of neighbouring windows.
+        count_padding: Whether padding is something to forecast in training and validation, like any other
+            element. Published losses of molecules count it; the evaluation then reports both.
     """
 
     name: str
     phase_convention: PhaseChoice | None = None
     window: int | None = None
     stride: int = 1
+    count_padding: bool = False
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -51,13 +54,16 @@ class TrainingConfig:
         loss: The objective, by its name on the theory page, section 4.
         steps: Number of parameter updates, >= 1.
         batch_size: Sequences in a mini-batch, for each seed its own.
-        optimiser: "adam"; "lbfgs" (for large batches); "riemannian" for ``unitaries: matrix``; "natural" for
-            ``unitaries: hardware_efficient``; a step costs several of Adam.
+        optimiser: "adam"; "adamw", the same with ``weight_decay``; "lbfgs" (for large batches);
+            "riemannian" for ``unitaries: matrix``; "natural" for ``unitaries: hardware_efficient``, of which
+            a step costs several of Adam.
         learning_rate: Step size at the start, > 0. Adam: about the change of a parameter in an update.
             L-BFGS: the largest change. Riemannian and natural: the root mean square of the angles by which an
             update turns the eigenvectors of a unitary.
         schedule: "cosine" falls to ``learning_rate_floor`` at the last step; "constant" does not fall.
         learning_rate_floor: What the cosine falls to, in [0, learning_rate].
+        weight_decay: Share of every parameter that an update of "adamw" takes away, in units of the learning
+            rate, >= 0.
         gradient_clip: Largest Euclidean norm of one seed's gradient; None does not clip.
         keep: Which parameters a run ends with: "last", or for each seed the "best" of all evaluations on the
             validation split, by L_1 (early stopping).
@@ -77,6 +83,7 @@ class TrainingConfig:
     learning_rate: float = 2e-2
     schedule: Literal["cosine", "constant"] = "cosine"
     learning_rate_floor: float = 1e-4
+    weight_decay: float = 0.0
     gradient_clip: float | None = None
     keep: Literal["last", "best"] = "last"
     seeds: tuple[int, ...] = (0, 1, 2, 3)
@@ -96,6 +103,16 @@ class TrainingConfig:
                 f"Argument `training.learning_rate_floor` must lie in [0, "
                 f"learning_rate={self.learning_rate:g}], "
                 f"but is {self.learning_rate_floor:g}."
+            )
+        if not 0 <= self.weight_decay < float("inf"):
+            raise ConfigError(
+                "Argument `training.weight_decay` must be a finite number >= 0, "
+                f"but is {self.weight_decay:g}."
+            )
+        if self.weight_decay and self.optimiser != "adamw":
+            raise ConfigError(
+                "Argument `training.weight_decay` is for training.optimiser 'adamw', "
+                f"but that is {self.optimiser!r}."
             )
         if self.gradient_clip is not None:
             check_positive("training.gradient_clip", self.gradient_clip)

@@ -77,13 +77,21 @@ class Ensemble:
             conditions: Likewise, (..., conditions); for models that are told some.
             same_data: Every member sees the same batch.
         """
-        axis = None if same_data else 0
+        data = (inputs, targets, mask) if conditions is None else (inputs, targets, mask, conditions)
 
         def member(parameters: dict[str, Tensor], buffers: dict[str, Tensor], *data: Tensor) -> Tensor:
             return functional_call(self._objective, (parameters, buffers), (name, *data))
 
         tensors = {f"model.{key}": tensor for key, tensor in self.parameters.items()}
-        data = (inputs, targets, mask) if conditions is None else (inputs, targets, mask, conditions)
+        if len(self) == 1:
+            # One model needs no batching of its operations, which makes some of them slower.
+            alone = {key: tensor[0] for key, tensor in tensors.items()}
+            buffers = {
+                key: tensor if self._buffer_axes[key] is None else tensor[0]
+                for key, tensor in self._buffers.items()
+            }
+            return member(alone, buffers, *(data if same_data else (one[0] for one in data)))[None]
+        axis = None if same_data else 0
         # What is dropped at random is the same for every member, so that it does not depend on the others.
         batched = vmap(member, in_dims=(0, self._buffer_axes, *[axis] * len(data)), randomness="same")
         return batched(tensors, self._buffers, *data)

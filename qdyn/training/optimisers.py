@@ -31,6 +31,10 @@ def make_optimiser(ensemble: Ensemble, config: TrainingConfig) -> torch.optim.Op
         )
     if name == "adam":
         return torch.optim.Adam(list(ensemble.parameters.values()), lr=rate, fused=True)
+    if name == "adamw":
+        return torch.optim.AdamW(
+            list(ensemble.parameters.values()), lr=rate, weight_decay=config.weight_decay, fused=True
+        )
     if name == "lbfgs":
         return EnsembleLBFGS(ensemble.parameters.values(), lr=rate)
     if name == "natural" and not any(family.metric for family in unitaries.values()):

@@ -182,6 +182,8 @@ class _Session:
         self._folder = folder
         self._config = config
         splits = {name: data.split(name) for name in data.split_names} or {"train": data}
+        if config.dataset.count_padding:
+            splits = {name: split.with_padding() for name, split in splits.items()}
         if not len(splits.get("train", ())):
             raise DatasetError(f"The dataset {data.metadata.name} has no sequences in its split 'train'.")
         self._train_split = splits["train"]
