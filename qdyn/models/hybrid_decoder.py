@@ -17,8 +17,9 @@ Source: arXiv:2502.19214.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,6 +33,9 @@ from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.base import Predictor
 from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
 from qdyn.models.hybrid_decoder_scores import property_angles, quantum_scores
+
+if TYPE_CHECKING:
+    from qdyn.models.sampling import Continuation
 
 LOSS_NAMES = ("L_1",)
 _BATCH = 1024
@@ -246,6 +250,24 @@ class HybridDecoder(nn.Module, Predictor):
         """How each step spreads its attention: row i over the elements up to i."""
         with torch.no_grad():
             return self(inputs, conditions, mask)[1]
+
+    def continuations(
+        self, conditions: Float[Tensor, " conditions"] | None = None
+    ) -> Callable[[int], Continuation] | None:
+        """For `qdyn.models.sampling`: sequences that grow word by word, with keys and values kept.
+
+        Args:
+            conditions: Raw values of ``config.conditions``, the same for every sequence.
+
+        Raises:
+            ArgumentError: conditions that are missing, too many, or not finite.
+        """
+        from qdyn.models.hybrid_decoder_cache import CACHED_SCORES, PreparedDecoder
+
+        self._check_conditions(torch.empty(1, 1), None if conditions is None else conditions[None])
+        if conditions is not None:
+            check_finite("conditions", conditions)
+        return PreparedDecoder(self, conditions).begin if self.config.score in CACHED_SCORES else None
 
     def _add_angles(self, words: int) -> None:
         config, spread = self.config, self.config.initial_spread
