@@ -157,9 +157,7 @@ def sample_sequences(
         stop = min(count, first + BLOCK)
         # The last block is computed whole: a sequence must not depend on how many there are.
         with torch.no_grad():
-            found[first:stop] = _block(begin, frame, first, elements, temperature, top_k, seed)[
-                : stop - first
-            ]
+            found[first:stop] = _block(begin, law, first)[: stop - first]
         return stop - first
 
     with torch_threads(1), _bar(count, shown=progress) as bar:
