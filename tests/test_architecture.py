@@ -54,6 +54,7 @@ KERNELS = {
     "qdyn.quantum.energy_kernels",
     "qdyn.quantum.product_kernels",
     "qdyn.quantum.vectors",
+    "qdyn.data.alignment_kernels",
     "qdyn.data.xarray_backend",
 }
 

@@ -23,6 +23,7 @@ KERNELS = (
     "qdyn.quantum.energy_kernels",
     "qdyn.quantum.product_kernels",
     "qdyn.quantum.vectors",
+    "qdyn.data.alignment_kernels",
     "qdyn.data.xarray_backend",
 )
 TIMED = "began = time.process_time(); import qdyn; print(time.process_time() - began)"

@@ -6,15 +6,13 @@ before is left out and counted. The rest becomes blocks ``[CLS] tokens [EOS] <pa
 
 from __future__ import annotations
 
-import bz2
 import csv
-import gzip
 import hashlib
-import lzma
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -29,11 +27,11 @@ from qdyn.data.molecule_properties import (
 )
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.smiles import SmilesVocabulary, published_split
-from qdyn.errors import ArgumentError, DatasetError, nearest
+from qdyn.data.text_files import plain_suffix, ranges_of_shares, read_text
+from qdyn.errors import DatasetError, nearest
 
 SplitName = Literal["random", "published"]
 DEFAULT_SHARES = {"train": 0.9, "validation": 0.05, "test": 0.05}
-_OPENERS: dict[str, Callable[..., IO[Any]]] = {".gz": gzip.open, ".xz": lzma.open, ".bz2": bz2.open}
 
 
 @dataclass(frozen=True)
@@ -107,14 +105,11 @@ def read_smiles(path: str | Path, *, column: str | None = None) -> list[str]:
         DatasetError: the file cannot be read, is empty, or has no such column.
     """
     file = Path(path)
-    opener = _OPENERS.get(file.suffix)
-    plain = file.with_suffix("") if opener else file
+    handle = io.StringIO(read_text(file), newline="")
     try:
-        with (opener or open)(file, "rt", encoding="utf-8", newline="") as handle:
-            found = _of_csv(handle, file, column) if plain.suffix == ".csv" else _of_lines(handle)
-    except (OSError, UnicodeDecodeError, EOFError, lzma.LZMAError, csv.Error) as problem:
-        reason = getattr(problem, "strerror", None) or getattr(problem, "reason", problem)
-        raise DatasetError(f"The file {file} cannot be read as UTF-8 text: {reason}.") from problem
+        found = _of_csv(handle, file, column) if plain_suffix(file) == ".csv" else _of_lines(handle)
+    except csv.Error as problem:
+        raise DatasetError(f"The file {file} cannot be read as a table: {problem}.") from problem
     if not found:
         raise DatasetError(f"The file {file} holds no molecules.")
     return found
@@ -243,21 +238,8 @@ def _split(
         train, validation = published_split(smiles, seed)
         ends = {"train": (0, len(train)), "validation": (len(train), len(smiles))}
         return train + validation, {key: value for key, value in ends.items() if value[0] < value[1]}
-    if not set(shares) <= set(DEFAULT_SHARES) or any(share < 0 for share in shares.values()):
-        raise ArgumentError(
-            f"Argument `shares` must be >= 0 for train, validation and test, but is {dict(shares)}."
-        )
-    if abs(sum(shares.values()) - 1) > 1e-9:
-        raise ArgumentError(f"Argument `shares` must sum to 1, but is {dict(shares)}.")
     order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(smiles))
-    splits, start, total = {}, 0, 0.0
-    for key in DEFAULT_SHARES:
-        total += shares.get(key, 0.0)
-        stop = round(total * len(smiles))
-        if stop > start:
-            splits[key] = (start, stop)
-        start = stop
-    return [smiles[place] for place in order], splits
+    return [smiles[place] for place in order], ranges_of_shares(shares, len(smiles))
 
 
 def _with_progress(forms: Iterator[str | None], total: int, *, shown: bool) -> Iterator[str | None]:

@@ -16,7 +16,8 @@ import numpy as np
 
 from qdyn.checks import check_integer
 from qdyn.data.sequences import SequenceDataset
-from qdyn.errors import ArgumentError, DatasetError
+from qdyn.data.text_files import ranges_of_shares, read_text
+from qdyn.errors import DatasetError
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 DEFAULT_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -91,9 +92,9 @@ def read_sentences(
         raise DatasetError(f"The file {file} has no sentence of {wanted} among its {len(lines)}.")
     order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(fits))
     sentences = [fits[place] for place in order]
-    splits = _splits(shares, len(sentences))
+    splits = ranges_of_shares(shares, len(sentences))
     first, last = splits["train"]
-    vocabulary = _vocabulary(sentences[first:last], exact=exact, largest=vocabulary_size)
+    vocabulary = vocabulary_of(sentences[first:last], exact=exact, largest=vocabulary_size)
     tokens, lengths = _numbered(sentences, vocabulary, steps, exact=exact)
     dataset = SequenceDataset.from_arrays(
         tokens,
@@ -116,47 +117,23 @@ def read_sentences(
         dataset,
         left_out=len(lines) - len(fits),
         unknown={
-            split: _share_unknown(sentences[begin:end], vocabulary) for split, (begin, end) in splits.items()
+            split: share_unknown(sentences[begin:end], vocabulary) for split, (begin, end) in splits.items()
         },
     )
 
 
 def _lines(file: Path) -> tuple[list[list[str]], str]:
-    try:
-        content = file.read_bytes()
-        text = content.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as problem:
-        reason = getattr(problem, "strerror", None) or getattr(problem, "reason", problem)
-        raise DatasetError(f"The file {file} cannot be read as UTF-8 text: {reason}.") from problem
+    text = read_text(file)
     lines = [line.split() for line in text.splitlines()]
-    return [words for words in lines if words], hashlib.sha256(content).hexdigest()
+    return [words for words in lines if words], hashlib.sha256(text.encode()).hexdigest()
 
 
 def _fits(n_words: int, steps: int, *, exact: bool) -> bool:
     return n_words == steps + 1 if exact else 1 <= n_words <= steps - 1
 
 
-def _splits(shares: Mapping[str, float], count: int) -> dict[str, tuple[int, int]]:
-    known = list(DEFAULT_SHARES)
-    if not set(shares) <= set(known) or "train" not in shares:
-        raise ArgumentError(
-            f"Argument `shares` must be for 'train' and, if wanted, 'validation' and 'test', but is for "
-            f"{', '.join(map(repr, shares)) or 'nothing'}."
-        )
-    if any(share < 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-9:
-        raise ArgumentError(f"Argument `shares` must be >= 0 and sum to 1, but is {dict(shares)}.")
-    splits, start, total = {}, 0, 0.0
-    for split in known:
-        if split in shares:
-            total += shares[split]
-            splits[split] = (start, round(total * count))
-            start = splits[split][1]
-    if splits["train"][1] == 0:
-        raise ArgumentError(f"Argument `shares` leaves no training sentence of {count}.")
-    return {split: ends for split, ends in splits.items() if ends[1] > ends[0]}
-
-
-def _vocabulary(sentences: Sequence[Sequence[str]], *, exact: bool, largest: int | None) -> list[str]:
+def vocabulary_of(sentences: Sequence[Sequence[str]], *, exact: bool, largest: int | None) -> list[str]:
+    """The words by falling frequency, after "<unk>" and, unless ``exact``, "<s>" and "</s>"."""
     counts = Counter(word for words in sentences for word in words)
     special = [UNKNOWN] if exact else [BEGIN, END, UNKNOWN]
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
@@ -177,7 +154,8 @@ def _numbered(
     return tokens, np.array([len(words) for words in framed])
 
 
-def _share_unknown(sentences: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> float:
+def share_unknown(sentences: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> float:
+    """The share of all words that are not in the vocabulary."""
     known = set(vocabulary) - {UNKNOWN}
     words = [word for sentence in sentences for word in sentence]
     return sum(word not in known for word in words) / len(words)

@@ -185,7 +185,7 @@ def test_import_reports_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture
 
 def test_unknown_shares_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.smi").write_text("C\nN\n")
-    for shares, message in (({"train": 0.5}, "sum to 1"), ({"trian": 1.0}, ">= 0 for train")):
+    for shares, message in (({"train": 0.5}, "sum to 1"), ({"trian": 1.0}, "must be for 'train'")):
         with pytest.raises(ArgumentError, match=message):
             read_molecules(tmp_path / "a.smi", shares=shares)
 

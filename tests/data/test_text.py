@@ -97,7 +97,7 @@ def test_it_can_be_saved_and_trained_on_by_its_path(tmp_path: Path) -> None:
         ({"vocabulary_size": 2}, "Argument `vocabulary_size` must be an integer >= 4"),
         ({"shares": {"test": 1.0}}, "Argument `shares` must be for 'train'"),
         ({"shares": {"train": 0.5}}, "Argument `shares` must be >= 0 and sum to 1"),
-        ({"shares": {"train": 0.0, "test": 1.0}}, "Argument `shares` leaves no training sentence"),
+        ({"shares": {"train": 0.0, "test": 1.0}}, "Argument `shares` leaves no training sequence"),
     ],
 )
 def test_bad_arguments(tmp_path: Path, arguments: dict[str, object], message: str) -> None:
