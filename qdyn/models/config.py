@@ -119,6 +119,7 @@ _SECTIONS: dict[str, str | type[ModelSection]] = {
     "in_context": "qdyn.models.in_context_config:InContextConfig",
     "measured_qsa": "qdyn.models.measured_qsa:MeasuredQSAConfig",
     "projected_qsa": "qdyn.models.projected_qsa:ProjectedQSAConfig",
+    "transformer": "qdyn.models.transformer_config:TransformerConfig",
 }
 
 

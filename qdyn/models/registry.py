@@ -16,6 +16,8 @@ from qdyn.models.in_context_config import InContextConfig
 from qdyn.models.measured_qsa import MeasuredQSAConfig, MeasuredQSAPredictor
 from qdyn.models.projected_qsa import ProjectedQSAConfig, ProjectedQSAPredictor
 from qdyn.models.qsa import QSAPredictor
+from qdyn.models.transformer import Transformer
+from qdyn.models.transformer_config import TransformerConfig
 
 Section = TypeVar("Section", bound=ModelSection)
 
@@ -89,4 +91,9 @@ register_model(
     "projected_qsa",
     lambda config, metadata, seed: ProjectedQSAPredictor(config, metadata, seed=seed),
     config=ProjectedQSAConfig,
+)
+register_model(
+    "transformer",
+    lambda config, metadata, seed: Transformer(config, metadata, seed=seed),
+    config=TransformerConfig,
 )

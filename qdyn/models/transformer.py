@@ -1,0 +1,248 @@
+r"""A transformer decoder with any attention mechanism, on any kind of data.
+
+With $x$ the embedded elements and their positions, every block does
+
+$$x \leftarrow x + \mathrm{Attention}(h, h, h), \quad h = \mathrm{LN}(x), \qquad
+x \leftarrow x + \mathrm{MLP}(\mathrm{LN}(x)),$$
+
+and a linear head reads the forecast: the logits of the next token, or what is added to the present vector to
+give the next one. Only the mechanism differs between models; a graph bias reaches it through `forward`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float, Shaped
+from torch import Tensor, nn
+
+from qdyn.attention.mechanism import build as build_attention
+from qdyn.attention.readout import LOSSES, read_out
+from qdyn.checks import check_choice
+from qdyn.circuits.position_encodings import sinusoidal_angles
+from qdyn.data.sequences import SequenceMetadata
+from qdyn.errors import ArgumentError, ConfigError
+from qdyn.models.base import Predictor
+from qdyn.models.transformer_config import TransformerConfig
+
+
+class Transformer(nn.Module, Predictor):
+    """A decoder that forecasts tokens, real vectors or quantum states by any attention mechanism.
+
+    Args:
+        config: The model section of a preset.
+        metadata: Of the data: kind and dimension.
+        seed: Fixes the initial parameters.
+
+    Attributes:
+        config: As given.
+        blocks: The blocks, each with its `attention`.
+
+    Raises:
+        ConfigError: what the configuration asks for does not suit the kind of data.
+        ArgumentError: what the mechanism cannot do.
+
+    Example:
+        >>> metadata = SequenceMetadata("example", "token", 5)
+        >>> model = Transformer(TransformerConfig(width=8, heads=2, steps=10), metadata, seed=0)
+        >>> model.forecast(torch.tensor([[0, 3, 1]])).sum(-1).round(decimals=5)
+        tensor([[1., 1., 1.]])
+        >>> model.label
+        'softmax transformer'
+    """
+
+    metadata: SequenceMetadata
+
+    def __init__(self, config: TransformerConfig, metadata: SequenceMetadata, *, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.metadata = metadata
+        self.name = f"transformer-{config.attention.replace('_', '-')}"
+        self.label = f"{config.attention.replace('_', ' ')} transformer"
+        numbers = metadata.dimension * (2 if metadata.kind == "quantum_state" else 1)
+        width = _width(config, metadata, numbers)
+        # PyTorch draws initial parameters from its global generator, which is left as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.embedding: nn.Module = nn.Identity()
+            if metadata.kind == "token":
+                self.embedding = nn.Embedding(numbers, width)
+            elif config.embedding == "linear":
+                self.embedding = nn.Linear(numbers, width)
+            self.positions: nn.Parameter | None = None
+            if config.positions == "learned":
+                self.positions = nn.Parameter(0.02 * torch.randn(config.steps, width))
+            self.blocks = nn.ModuleList(Block(config, width) for _ in range(config.blocks))
+            self.norm = nn.LayerNorm(width) if config.normalise else nn.Identity()
+            self.head = nn.Linear(width, numbers)
+            if metadata.kind != "token":
+                # The forecast starts near the present vector, on the side of the right sign and phase.
+                nn.init.normal_(self.head.weight, std=0.1 / math.sqrt(width))
+                nn.init.zeros_(self.head.bias)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        inputs: Shaped[Tensor, "*_batch_time"],
+        mask: Bool[Tensor, "batch time"] | None = None,
+        *,
+        bias: Float[Tensor, "#batch #heads time time"] | None = None,
+    ) -> tuple[Shaped[Tensor, "batch time numbers"], list[Tensor]]:
+        """What the head says of the element after each one, and the weights of every block.
+
+        Args:
+            inputs: Tokens (B, T), or vectors (B, T, d).
+            mask: (B, T); False where an element takes no part in any forecast.
+            bias: Added to the logarithm of every block's attention weights.
+
+        Returns:
+            Logits (B, T, D) of tokens, or vectors (B, T, d) whose length is not fixed; weights
+            (B, heads, T, T) of each block.
+
+        Raises:
+            ArgumentError: more steps than there are positions for.
+        """
+        steps = inputs.shape[1]
+        if self.positions is not None and steps > len(self.positions):
+            raise ArgumentError(
+                f"Argument `inputs` has {steps} steps, but model.steps gives positions to "
+                f"{len(self.positions)}."
+            )
+        vectors = self._vectors(inputs, mask)
+        x = self.embedding(vectors)
+        if self.positions is not None:
+            x = x + self.positions[:steps]
+        elif self.config.positions == "sinusoidal":
+            x = x + sinusoidal_angles(torch.arange(steps), n_qubits=x.shape[-1]).to(x)
+        x = self.dropout(x)
+        weights = []
+        for block in self.blocks:
+            x, attention = block(x, mask, bias)
+            weights.append(attention)
+        found = self.head(self.norm(x))
+        if self.metadata.kind != "token":
+            found = vectors + found
+        if self.metadata.kind == "quantum_state":
+            found = torch.complex(*found.unflatten(-1, (2, -1)).unbind(-2))
+        return found, weights
+
+    def loss(
+        self,
+        name: str,
+        inputs: Shaped[Tensor, "*_batch_time"],
+        targets: Shaped[Tensor, "*_batch_time"],
+        mask: Bool[Tensor, "batch time"] | None = None,
+        *,
+        bias: Float[Tensor, "#batch #heads time time"] | None = None,
+    ) -> Float[Tensor, " batch"]:
+        """The loss of that name of each sequence.
+
+        Args:
+            name: "L_1", the mean of -log p over the steps: of the next token's probability, or of the
+                fidelity with the next unit vector. For real vectors whose length counts it is the squared
+                error, averaged over components: the same for a normal density, but for constants. Of unit
+                vectors there are "L_half", "L_A" and "L_B" as well.
+            inputs: Tokens (B, T), or vectors (B, T, d).
+            targets: The elements that follow, of the same shape.
+            mask: (B, T); steps where it is False are as if deleted.
+            bias: As of `forward`.
+
+        Raises:
+            ArgumentError: a loss that data of this kind do not have.
+        """
+        unit = self.metadata.kind != "token" and self.metadata.normalised
+        check_choice("loss", name, LOSSES if unit else ("L_1",))
+        found, _ = self(inputs, mask, bias=bias)
+        if unit:
+            return LOSSES[name](read_out(_unit(found), targets.to(found.dtype), mask=mask))
+        if self.metadata.kind == "token":
+            steps = -found.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
+        else:
+            kept = targets if mask is None else targets.masked_fill(~mask[..., None], 0.0)
+            steps = (found - kept).square().mean(-1)
+        if mask is None:
+            return steps.mean(-1)
+        return steps.masked_fill(~mask, 0.0).sum(-1) / mask.sum(-1).clamp_min(1)
+
+    @torch.no_grad()
+    def forecast(
+        self, inputs: Shaped[Tensor, "*_batch_time"], mask: Bool[Tensor, "*batch time"] | None = None
+    ) -> Shaped[Tensor, "*_batch_time_numbers"]:
+        """Teacher-forced forecasts; see `Predictor.forecast`."""
+        found, _ = self(*self._flat(inputs, mask))
+        if self.metadata.kind == "token":
+            found = found.softmax(-1)
+        elif self.metadata.normalised:
+            found = _unit(found)
+        return found.reshape(*self._places(inputs), *found.shape[2:])
+
+    @torch.no_grad()
+    def attention_weights(
+        self, inputs: Shaped[Tensor, "*_batch_time"], mask: Bool[Tensor, "*batch time"] | None = None
+    ) -> Shaped[Tensor, "*_batch_time_time"]:
+        """How each step spreads its attention: moduli in the last block, mean over heads, rows of sum 1."""
+        _, weights = self(*self._flat(inputs, mask))
+        spread = weights[-1].abs().mean(dim=1)
+        total = spread.sum(dim=-1, keepdim=True)
+        spread = spread / torch.where(total > 0, total, 1.0)
+        return spread.reshape(*self._places(inputs), -1)
+
+    def _places(self, inputs: Tensor) -> torch.Size:
+        """The shape of the elements: batch axes and time."""
+        return inputs.shape if self.metadata.kind == "token" else inputs.shape[:-1]
+
+    def _flat(self, inputs: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """With one batch axis."""
+        places = self._places(inputs)
+        flat = inputs.reshape(-1, *inputs.shape[len(places) - 1 :])
+        return flat, None if mask is None else mask.expand(places).reshape(-1, places[-1])
+
+    def _vectors(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
+        """Tokens, or real vectors in the precision of the parameters; zero where masked."""
+        if self.metadata.kind == "token":
+            return inputs
+        if inputs.is_complex():
+            inputs = torch.cat([inputs.real, inputs.imag], dim=-1)
+        inputs = inputs.to(self.head.weight.dtype)
+        # Filled, not multiplied: what stands at an element that does not exist may be NaN.
+        return inputs if mask is None else inputs.masked_fill(~mask[..., None], 0.0)
+
+
+class Block(nn.Module):
+    """One block: attention and a feed-forward network, each added to what it sees."""
+
+    def __init__(self, config: TransformerConfig, width: int) -> None:
+        super().__init__()
+        options = dict(config.attention_options)
+        self.attention = build_attention(config.attention, dim=width, heads=config.heads, **options)
+        self.norm_attention = nn.LayerNorm(width) if config.normalise else nn.Identity()
+        hidden = 4 * width if config.feed_forward is None else config.feed_forward
+        self.feed_forward: nn.Module | None = None
+        if hidden:
+            self.norm_feed_forward = nn.LayerNorm(width) if config.normalise else nn.Identity()
+            self.feed_forward = nn.Sequential(
+                nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width), nn.Dropout(config.dropout)
+            )
+
+    def forward(self, x: Tensor, mask: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The block's output (B, T, width) and attention weights (B, heads, T, T)."""
+        hidden = self.norm_attention(x)
+        output, weights = self.attention(hidden, hidden, hidden, mask, bias=bias)
+        x = x + output
+        if self.feed_forward is not None:
+            x = x + self.feed_forward(self.norm_feed_forward(x))
+        return x, weights
+
+
+def _width(config: TransformerConfig, metadata: SequenceMetadata, numbers: int) -> int:
+    if config.embedding == "linear":
+        return config.width
+    if metadata.kind == "token":
+        raise ConfigError("Argument `model.embedding` 'identity' is for vectors, but the data are tokens.")
+    return numbers
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / length.clamp_min(torch.finfo(length.dtype).tiny)

@@ -1,0 +1,60 @@
+"""What a preset's `model` section says for a transformer with any attention."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from qdyn.attention.mechanism import check_options
+from qdyn.checks import check_integer
+from qdyn.errors import ConfigError
+from qdyn.models.config import ModelSection
+
+EmbeddingName = Literal["linear", "identity"]
+PositionName = Literal["learned", "sinusoidal", "none"]
+
+
+@dataclass(frozen=True)
+class TransformerConfig(ModelSection):
+    """A decoder of `blocks` times attention and feed-forward network, whose attention a name picks.
+
+    Attributes:
+        kind: "transformer".
+        attention: Any of `qdyn.attention.names()`.
+        attention_options: Its own options, such as ``{encoding: ansatz, positions: rotary}``.
+        width: Width of the elements between the layers, >= 1; embedding "identity" ignores it.
+        heads: Attention heads, >= 1.
+        blocks: How many, >= 1.
+        feed_forward: Width of the hidden layer of the feed-forward network; 0 leaves the network out, None
+            takes 4 times the width.
+        embedding: "linear" maps elements to the width; "identity" takes vectors as they are, of states the
+            real and then the imaginary parts.
+        positions: "learned" (one vector a place), "sinusoidal" (fixed), or "none": those that an encoding
+            circuit adds are options of the attention.
+        steps: Steps of the longest sequence, >= 1: learnt positions end there.
+        normalise: LayerNorm before each part and at the end; false keeps, for example, amplitudes apart.
+        dropout: Probability that an entry is dropped in training, in [0, 1).
+    """
+
+    kind: str = "transformer"
+    attention: str = "softmax"
+    attention_options: Mapping[str, Any] = field(default_factory=dict)
+    width: int = 32
+    heads: int = 1
+    blocks: int = 1
+    feed_forward: int | None = None
+    embedding: EmbeddingName = "linear"
+    positions: PositionName = "learned"
+    steps: int = 64
+    normalise: bool = True
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("width", "heads", "blocks", "steps"):
+            check_integer(f"model.{name}", getattr(self, name), minimum=1)
+        if self.feed_forward is not None:
+            check_integer("model.feed_forward", self.feed_forward, minimum=0)
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"Argument `model.dropout` must lie in [0, 1), but is {self.dropout:g}.")
+        check_options(self.attention, dict(self.attention_options), where="model.attention_options")

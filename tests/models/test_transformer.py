@@ -1,0 +1,176 @@
+"""The transformer with any attention: causality, masks, kinds of data, losses, presets, many seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import qdyn
+from qdyn.config import build, to_mapping
+from qdyn.data.sequences import SequenceDataset, SequenceMetadata
+from qdyn.errors import ArgumentError, ConfigError
+from qdyn.models.config import ModelSection
+from qdyn.models.registry import build_model
+from qdyn.models.transformer import Transformer
+from qdyn.models.transformer_config import TransformerConfig
+from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
+from qdyn.training.ensembles import Ensemble
+
+KINDS = {
+    "token": SequenceMetadata("words", "token", 7),
+    "quantum_state": SequenceMetadata("states", "quantum_state", 4, phase_convention="first_real"),
+    "unit": SequenceMetadata("directions", "real", 3),
+    "real": SequenceMetadata("series", "real", 3, normalised=False),
+}
+
+
+def elements(kind: str, count: int = 2, steps: int = 6) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(4)
+    if kind == "token":
+        return torch.randint(0, 7, (count, steps), generator=generator)
+    if kind == "quantum_state":
+        return qdyn.haar_random_states(n_qubits=2, batch=count * steps, seed=0).reshape(count, steps, 4)
+    vectors = torch.randn(count, steps, 3, generator=generator, dtype=torch.float64)
+    return torch.nn.functional.normalize(vectors, dim=-1) if kind == "unit" else vectors
+
+
+def model_of(kind: str, **options: object) -> Transformer:
+    config = TransformerConfig(**{"width": 8, "heads": 2, "blocks": 2, "steps": 10, **options})  # type: ignore[arg-type]
+    model = build_model(config, KINDS[kind], seed=1)
+    assert isinstance(model, Transformer)
+    return model.double()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forecasts_see_no_future_and_no_masked_element(kind: str) -> None:
+    model, x = model_of(kind), elements(kind)
+    whole = model.forecast(x)
+    torch.testing.assert_close(model.forecast(x[:, :4]), whole[:, :4], rtol=0, atol=1e-14)
+    mask = torch.ones(2, 6, dtype=torch.bool)
+    mask[:, 2] = False
+    other = x.clone()
+    other[:, 2] = 3 if kind == "token" else float("nan")
+    found = model.forecast(x, mask), model.forecast(other, mask)
+    seen = [0, 1, 3, 4, 5]
+    torch.testing.assert_close(found[0][:, seen], found[1][:, seen], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forecasts_are_elements_of_their_kind(kind: str) -> None:
+    model, x = model_of(kind), elements(kind)
+    forecast = model.forecast(x[:, None])
+    assert forecast.shape == (2, 1, 6, KINDS[kind].dimension)
+    if kind == "token":
+        torch.testing.assert_close(forecast.sum(-1), torch.ones(2, 1, 6).double())
+    elif kind != "real":
+        torch.testing.assert_close(torch.linalg.vector_norm(forecast, dim=-1), torch.ones(2, 1, 6).double())
+    assert model.rollout(x, 3).shape == (2, 3, *x.shape[2:])
+    weights = model.attention_weights(x)
+    assert weights.shape == (2, 6, 6)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 6).double())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_loss_is_the_surprise_of_the_forecast(kind: str) -> None:
+    """L_1 from `loss` equals that of what `forecast` says, over the steps that exist."""
+    model, x = model_of(kind), elements(kind, steps=7)
+    inputs, targets = x[:, :-1], x[:, 1:]
+    mask = torch.ones(2, 6, dtype=torch.bool)
+    mask[1, 4:] = False
+    forecast = model.forecast(inputs, mask)
+    if kind == "token":
+        steps = -forecast.gather(-1, targets[..., None])[..., 0].log()
+    elif kind == "real":
+        steps = (forecast - targets).square().mean(-1)
+    else:
+        steps = -(forecast.conj() * targets).sum(-1).abs().square().log()
+    wanted = (steps * mask).sum(-1) / mask.sum(-1)
+    torch.testing.assert_close(model.loss("L_1", inputs, targets, mask), wanted)
+    torch.testing.assert_close(model.loss("L_1", inputs, targets)[0], wanted[0])
+
+
+def test_a_bias_reaches_every_block() -> None:
+    model, x = model_of("token"), elements("token")
+    blocked = torch.zeros(1, 1, 6, 6, dtype=torch.float64)
+    blocked[..., 0] = -1e9
+    found = model(x, bias=blocked)[1]
+    assert len(found) == 2
+    for weights in found:
+        assert not weights[:, :, 1:, 0].any()
+
+
+def test_seeds_start_apart_and_train_as_one_batch() -> None:
+    models = [build_model(TransformerConfig(width=8), KINDS["token"], seed=seed) for seed in (0, 1, 1)]
+    x = elements("token")
+    losses = Ensemble(
+        models
+    ).losses(  # type: ignore[arg-type]
+        "L_1", x[:, :-1], x[:, 1:], torch.ones(2, 5, dtype=torch.bool), same_data=True
+    )
+    assert losses[0] != losses[1]
+    assert losses[1] == losses[2]
+    for model, loss in zip(models, losses, strict=True):
+        assert loss.item() == pytest.approx(model.loss("L_1", x[:, :-1], x[:, 1:]).mean().item(), rel=1e-6)  # type: ignore[attr-defined]
+
+
+def test_learns_to_repeat_what_came_before(tmp_path: Path) -> None:
+    """Periodic words with a period that differs from sequence to sequence: only attention tells it."""
+    random = np.random.default_rng(0)
+    words = np.stack([np.tile(random.permutation(6)[:3], 4) for _ in range(256)])
+    dataset = SequenceDataset.from_arrays(
+        words, kind="token", dimension=6, splits={"train": (0, 192), "validation": (192, 256)}
+    )
+    config = RunConfig(
+        name="repeat",
+        dataset=DatasetConfig(name="repeat"),
+        model=TransformerConfig(width=16, blocks=2, steps=11),
+        training=TrainingConfig(loss="L_1", steps=150, seeds=(0,), threads=1, evaluate_every=150),
+    )
+    run = qdyn.train(config, dataset=dataset, out=tmp_path / "run", progress=False)
+    model = run.models[0]
+    test = dataset.split("validation").batch(range(64))
+    p = model.forecast(test.inputs).gather(-1, test.targets[..., None])[..., 0]
+    # The first two steps cannot be known: 1/5 and then 1/4, or 1/3 with the first word left out.
+    assert p[:, 3:].mean() > 0.8
+    assert p[:, 0].mean() < 0.4
+    again = qdyn.load_run(tmp_path / "run").models[0]
+    assert torch.equal(again.forecast(test.inputs), model.forecast(test.inputs))
+
+
+def test_presets_say_which_attention() -> None:
+    section = {"kind": "transformer", "attention": "softmax", "attention_options": {"temperature": 2.0}}
+    config = build(ModelSection, section, where="mine.yaml", key="model")
+    assert isinstance(config, TransformerConfig)
+    assert build(ModelSection, to_mapping(config), where="again") == config
+    model = build_model(config, KINDS["unit"], seed=0)
+    assert isinstance(model, Transformer)
+    assert model.blocks[0].attention.options.temperature == 2.0
+    for wrong, message in (
+        ({"attention": "softmx"}, "mine.yaml: .*did you mean 'softmax'"),
+        ({"attention_options": {"temprature": 1.0}}, "did you mean 'temperature'"),
+        ({"width": 0}, "an integer >= 1"),
+        ({"dropout": 1.0}, r"must lie in \[0, 1\)"),
+    ):
+        with pytest.raises(ConfigError, match=message) as refusal:
+            build(ModelSection, section | wrong, where="mine.yaml", key="model")
+        assert "\n" not in str(refusal.value)
+
+
+def test_refusals() -> None:
+    with pytest.raises(ConfigError, match="the data are tokens"):
+        model_of("token", embedding="identity")
+    with pytest.raises(ArgumentError, match="gives positions to 10"):
+        model_of("token").forecast(elements("token", steps=11))
+    with pytest.raises(ArgumentError, match="'L_B'"):
+        model_of("real").loss("L_B", elements("real"), elements("real"))
+    assert model_of("unit").loss("L_B", elements("unit"), elements("unit")).isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["quantum_state", "unit", "real"])
+def test_vectors_may_go_in_as_they_are(kind: str) -> None:
+    model = model_of(kind, embedding="identity", heads=1, positions="sinusoidal", normalise=False)
+    assert model.blocks[0].attention.dim == KINDS[kind].dimension * (2 if kind == "quantum_state" else 1)
+    assert model.forecast(elements(kind)).shape == elements(kind).shape
