@@ -8,36 +8,9 @@ from typing import Any
 import qdyn
 from qdyn.evaluation.evaluation import Evaluation
 from qdyn.evaluation.figures import figures
+from qdyn.evaluation.page import environment, saved_figures
 from qdyn.evaluation.table import columns, footnotes, grouped, heading, horizon_cell, short_label
 from qdyn.files import write_text
-from qdyn.plotting import (
-    BLUE,
-    GREEN,
-    GRID,
-    INK,
-    MUTED,
-    ORANGE,
-    PURPLE,
-    SHADE,
-    SKY,
-    VERMILLION,
-    save_figure,
-    to_svg,
-)
-
-# The page's names for the figures' colours, so that its dark mode can brighten them.
-_COLOURS = {
-    INK: "var(--ink)",
-    MUTED: "var(--muted)",
-    GRID: "var(--grid)",
-    SHADE: "var(--shade)",
-    BLUE: "var(--blue)",
-    VERMILLION: "var(--vermillion)",
-    GREEN: "var(--green)",
-    PURPLE: "var(--purple)",
-    ORANGE: "var(--orange)",
-    SKY: "var(--sky)",
-}
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> Path:
@@ -46,19 +19,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> Path:
     Raises:
         OutputError: something cannot be written.
     """
-    drawn = figures(evaluation)
-    for one in drawn:
-        for suffix in ("png", "svg"):
-            save_figure(one.figure, folder / "figures" / f"{one.name}.{suffix}")
-    content = [
-        {
-            "name": one.name,
-            "title": one.title,
-            "caption": one.caption,
-            "svg": to_svg(one.figure, colours=_COLOURS, prefix=one.name, description=one.alt),
-        }
-        for one in drawn
-    ]
+    content = saved_figures(figures(evaluation), folder)
     path = folder / "report.html"
     write_text(path, render(evaluation, content))
     return path
@@ -71,13 +32,9 @@ def render(evaluation: Evaluation, drawn: list[dict[str, str]]) -> str:
         evaluation: What it reports.
         drawn: Figures with name, title, caption and svg, the last being markup of our own making.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("qdyn.evaluation"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["mathematics"] = _mathematics
-    return environment.get_template("report.html.j2").render(
+    pages = environment()
+    pages.filters["mathematics"] = _mathematics
+    return pages.get_template("report.html.j2").render(
         evaluation=evaluation,
         title=_title(evaluation),
         summary=_summary(evaluation),
