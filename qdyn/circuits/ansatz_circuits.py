@@ -1,4 +1,4 @@
-"""The variational unitaries of qdyn.circuits.ansatz as circuits: one gate for every angle."""
+"""Variational unitaries as circuits, one gate for every angle: those of qdyn.circuits.ansatz, and more."""
 
 from __future__ import annotations
 
@@ -14,13 +14,20 @@ def ansatz_circuit(name: str, *, n_qubits: int, layers: int, slot: str) -> Circu
     """The circuit of an ansatz on a register "q", with its angles in one slot.
 
     Args:
-        name: "hardware_efficient", "brick_wall" or "real"; see qdyn.circuits.ansatz for gates and angles.
+        name: "hardware_efficient", "brick_wall" or "real", see qdyn.circuits.ansatz for gates and angles;
+            "layered": RX on all qubits, RY on all, then in each layer the ring of CNOTs and RY on all, with
+            angles (layers + 2, n); "controlled_rings": in each layer RY on all, a ring of controlled RX from
+            qubit i to i + 1, the last first, RY on all, a ring from i to i - 1, qubit n - 1 first and then
+            0, 1, ..., with angles (layers, 4, n).
         n_qubits: number of qubits.
-        layers: number of layers.
+        layers: number of layers; 0 will do for "layered".
         slot: name of the slot that holds the angles.
 
     Raises:
         ArgumentError: unknown ansatz; "free" unitaries are matrices, not circuits of angles.
+
+    Source: "layered" is that of Li, Zhao, Wang, arXiv:2205.05625; "controlled_rings" is circuit 14 of Sim,
+    Johnson, Aspuru-Guzik, arXiv:1905.10876.
 
     Example:
         >>> ansatz_circuit("real", n_qubits=3, layers=2, slot="value")
@@ -69,10 +76,42 @@ def _real(n_qubits: int, layers: int, slot: str) -> Circuit:
     return circuit
 
 
+def _layered(n_qubits: int, layers: int, slot: str) -> Circuit:
+    circuit = Circuit(q=n_qubits)
+    for layer, angles in enumerate(circuit.slot(slot, layers + 2, n_qubits)):
+        if layer > 1:
+            _add_ring(circuit)
+        for qubit, angle in enumerate(angles):
+            circuit.rotation("rx" if layer == 0 else "ry", qubit, angle)
+    return circuit
+
+
+def _controlled_rings(n_qubits: int, layers: int, slot: str) -> Circuit:
+    if n_qubits < 2:
+        raise ArgumentError(f"Argument `n_qubits` must be at least 2 for rings, but is {n_qubits}.")
+    circuit = Circuit(q=n_qubits)
+    for first, forth, second, back in circuit.slot(slot, layers, 4, n_qubits):
+        for angles, ring, angles_of_ring in (
+            (first, [(i, (i + 1) % n_qubits) for i in reversed(range(n_qubits))], forth),
+            (second, [(i, (i - 1) % n_qubits) for i in (n_qubits - 1, *range(n_qubits - 1))], back),
+        ):
+            for qubit, angle in enumerate(angles):
+                circuit.ry(qubit, angle)
+            for (control, target), angle in zip(ring, angles_of_ring, strict=True):
+                circuit.rx(target, angle, controls=(control,))
+    return circuit
+
+
 def _add_ring(circuit: Circuit) -> None:
     n_qubits = circuit.n_qubits
     for qubit in range(n_qubits if n_qubits > 1 else 0):
         circuit.cx(qubit, (qubit + 1) % n_qubits)
 
 
-_CIRCUITS = {"hardware_efficient": _hardware_efficient, "brick_wall": _brick_wall, "real": _real}
+_CIRCUITS = {
+    "hardware_efficient": _hardware_efficient,
+    "brick_wall": _brick_wall,
+    "real": _real,
+    "layered": _layered,
+    "controlled_rings": _controlled_rings,
+}

@@ -158,12 +158,9 @@ def ansatz_encoding(x: Float[Tensor, "*batch features"], *, n_qubits: int) -> Pr
     circuit = Circuit(q=n_qubits)
     for qubit in range(n_qubits):
         circuit.h(qubit)
-    for layer, angles in enumerate(circuit.slot("x", x.shape[-1]).reshape(-1, n_qubits)):
-        if layer > 1 and n_qubits > 1:
-            for qubit in range(n_qubits):
-                circuit.cx(qubit, (qubit + 1) % n_qubits)
-        for qubit, angle in enumerate(angles):
-            circuit.rotation("rx" if layer == 0 else "ry", qubit, angle)
+    angles = circuit.slot("x", x.shape[-1]).reshape(-1, n_qubits)
+    block = ansatz_circuit("layered", n_qubits=n_qubits, layers=len(angles) - 2, slot="layer")
+    circuit.compose(block.with_angles("layer", angles))
     return Program(circuit, {"x": x})
 
 
