@@ -149,10 +149,11 @@ def molecule_properties(
 
 def impute_properties(
     targets: Mapping[str, float],
-    known: Float[np.ndarray, "molecules 9"],
+    known: Float[np.ndarray, "molecules conditions"],
     *,
+    names: Sequence[str] = PROPERTIES,
     neighbours: int = 100,
-) -> Float[np.ndarray, " 9"]:
+) -> Float[np.ndarray, " conditions"]:
     """A whole condition from some properties: the others as in the known molecules nearest in those given.
 
     The distance is Euclidean in the raw values of the given properties. Properties that are integers have
@@ -161,8 +162,9 @@ def impute_properties(
     mean.
 
     Args:
-        targets: Name -> value, any of `PROPERTIES`.
+        targets: Name -> value, any of ``names``.
         known: Properties of the training molecules.
+        names: What the columns of ``known`` are.
         neighbours: How many molecules are averaged at least, >= 1.
 
     Raises:
@@ -180,9 +182,9 @@ def impute_properties(
     if not len(known):
         raise ArgumentError("Argument `known` must hold at least one molecule, but is empty.")
     for name, value in targets.items():
-        if name not in PROPERTIES:
-            raise ArgumentError(f"Argument `targets` has the property {name!r}: {nearest(name, PROPERTIES)}")
-        column = known[:, PROPERTIES.index(name)]
+        if name not in names:
+            raise ArgumentError(f"Argument `targets` has the property {name!r}: {nearest(name, names)}")
+        column = known[:, list(names).index(name)]
         low, high = float(column.min()), float(column.max())
         if not low - (high - low) <= value <= high + (high - low):
             raise ArgumentError(
@@ -191,7 +193,7 @@ def impute_properties(
             )
     if not targets:
         return known.mean(axis=0)
-    columns = [PROPERTIES.index(name) for name in targets]
+    columns = [list(names).index(name) for name in targets]
     wanted = np.array(list(targets.values()), dtype=np.float64)
     distance = np.square(known[:, columns] - wanted).sum(axis=1)
     farthest = np.partition(distance, min(neighbours, len(distance)) - 1)[min(neighbours, len(distance)) - 1]
