@@ -34,7 +34,7 @@ Evaluate = Callable[[Program], NDArray[np.float64]]
 """Measures the observable of a program for each of its batch members."""
 
 RULES = ("parameter_shift", "spsa")
-_ROTATIONS = "rotations"
+ROTATIONS_SLOT = "rotations"
 
 
 def parameter_shift(
@@ -70,8 +70,8 @@ def parameter_shift(
         here = np.array([angle.bind(flat).constant for angle in owners])
         shifts = math.pi / 2 * np.eye(len(here))
         shifted = Program(
-            _with_one_slot(lowered, len(here)),
-            {_ROTATIONS: torch.from_numpy(np.concatenate([here + shifts, here - shifts]))},
+            with_one_slot(lowered, len(here)),
+            {ROTATIONS_SLOT: torch.from_numpy(np.concatenate([here + shifts, here - shifts]))},
             program.observable,
         )
         ahead, behind = np.split(evaluate(shifted), 2)
@@ -81,10 +81,10 @@ def parameter_shift(
     return {name: gradient[name].reshape(wanted[name].shape) for name in slots}
 
 
-def _with_one_slot(lowered: Circuit, count: int) -> Circuit:
+def with_one_slot(lowered: Circuit, count: int) -> Circuit:
     """The circuit with every angle that depends on a slot made an entry of one slot, in order."""
     circuit = Circuit(**{name: len(qubits) for name, qubits in lowered.registers.items()})
-    entries = iter(circuit.slot(_ROTATIONS, count))
+    entries = iter(circuit.slot(ROTATIONS_SLOT, count))
     for gate in lowered:
         free = gate.angles and gate.angles[0].terms
         circuit.gates.append(replace(gate, angles=(next(entries),)) if free else gate)

@@ -59,7 +59,7 @@ def run_statevector(
     """
     if dtype not in (torch.complex64, torch.complex128):
         raise ArgumentError(f"Argument `dtype` must be torch.complex64 or torch.complex128, but is {dtype}.")
-    slots, batch, device = _checked(circuit, values or {}, initial, dtype, device)
+    slots, batch, device = checked_slots(circuit, values or {}, initial=initial, dtype=dtype, device=device)
     dimension = 2**circuit.n_qubits
     check_memory(
         4 * dtype.itemsize * dimension * math.prod(batch), f"A batch of {circuit.n_qubits}-qubit states"
@@ -115,12 +115,13 @@ def probability_of_zeros(
     return (kept.real.square() + kept.imag.square()).flatten(states.ndim - 1).sum(-1)
 
 
-def _checked(
+def checked_slots(
     circuit: Circuit,
     values: Mapping[str, Any],
-    initial: Tensor | None,
-    dtype: torch.dtype,
-    device: torch.device | str | None,
+    *,
+    initial: Tensor | None = None,
+    dtype: torch.dtype = torch.complex128,
+    device: torch.device | str | None = None,
 ) -> tuple[dict[str, Tensor], tuple[int, ...], torch.device]:
     """The slots as tensors (*batch, size) with equal numbers of axes, the batch shape and the device."""
     for name in values:
