@@ -25,6 +25,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from qdyn.attention.in_context_heads import Heads
 from qdyn.attention.transitions import (
     OperatorPast,
     ScorePast,
@@ -127,6 +128,63 @@ class Conjugate:
         return left, answer
 
 
+@dataclass(frozen=True)
+class Context:
+    """What the steps of a sequence have seen, made ready to be asked.
+
+    Attributes:
+        past: The transitions seen before each step.
+        key_bound: An upper bound of the norm of rho_j, (..., T).
+        value_bound: Of B_j.
+    """
+
+    past: OperatorPast | ScorePast
+    key_bound: Tensor
+    value_bound: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        x: Tensor,
+        *,
+        phases: TransitionPhases = "as_given",
+        symmetries: tuple[Symmetry, ...] = (),
+        heads: Heads | None = None,
+        kernel: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Context:
+        """From states (..., T, d); the arguments are those of `in_context_predictions`."""
+        keys, values = transition_pairs(x, phases=phases, mask=mask)
+        past: OperatorPast | ScorePast
+        if kernel is None:
+            past = OperatorPast.of(keys, values, symmetries, heads)
+        else:
+            past = ScorePast.of(keys, values, symmetries, kernel, heads)
+        return cls(past, *past.bounds())
+
+    def last(self) -> Context:
+        """What the last step has seen."""
+        return Context(self.past.last(), self.key_bound[..., -1:], self.value_bound[..., -1:])
+
+    def forecast(
+        self,
+        x: Tensor,
+        value: Tensor,
+        regression: Descent | Conjugate,
+        *,
+        completion: Descent | Conjugate | None = None,
+        restoration: Tensor | None = None,
+    ) -> Tensor:
+        """What follows x (..., T, d), entry j asked of what step j has seen, not normalised."""
+        left, answer = regression.explain(self.past.attend, self.key_bound, x)
+        rest = (left @ value.mT) * self.past.mean_phase(value).unsqueeze(-1)
+        if completion is not None:
+            rest, _ = completion.explain(self.past.attend_to_values, self.value_bound, rest)
+            ratio = length(left) / length(rest)
+            rest = rest * (ratio if restoration is None else ratio ** restoration[..., None, None])
+        return answer + rest
+
+
 def in_context_predictions(
     x: Complex[Tensor, "*#batch time dim"],
     value: Complex[Tensor, "*#batch dim dim"],
@@ -136,6 +194,7 @@ def in_context_predictions(
     restoration: Float[Tensor, "*#batch"] | None = None,
     phases: TransitionPhases = "as_given",
     symmetries: tuple[Symmetry, ...] = (),
+    heads: Heads | None = None,
     kernel: Float[Tensor, "*#batch terms"] | None = None,
     mask: Bool[Tensor, "*#batch time"] | None = None,
     last_only: bool = False,
@@ -150,6 +209,7 @@ def in_context_predictions(
         restoration: gamma in [0, 1], (...): how far q gets back the length that completion took; None is 1.
         phases: "as_given", or "transport" for states whose phases mean nothing; see `transition_pairs`.
         symmetries: Symmetries of the dynamics, which multiply the transitions: see `symmetric_images`.
+        heads: Unitaries that turn transitions into further ones; None is one head, the identity.
         kernel: c_p >= 0 of sum 1, (..., degree + 1): a score s weighs s sum_p c_p abs(s)^(2p), not s, in the
             regression. Only for `Descent`: conjugate gradients need what is linear.
         mask: (..., T); a transition counts where both its ends exist.
@@ -168,25 +228,13 @@ def in_context_predictions(
         >>> bool((forecast[2:] - circle[3:]).abs().max() < 1e-9)
         True
     """
-    keys, values = transition_pairs(x, phases=phases, mask=mask)
+    known = Context.of(x, phases=phases, symmetries=symmetries, heads=heads, kernel=kernel, mask=mask)
     if mask is not None:
         x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
-    past: OperatorPast | ScorePast
-    if kernel is None:
-        past = OperatorPast.of(keys, values, symmetries)
-    else:
-        past = ScorePast.of(keys, values, symmetries, kernel)
     if last_only:
-        x, past, regression = x[..., -1:, :], past.last(), regression.last()
+        x, known, regression = x[..., -1:, :], known.last(), regression.last()
         completion = completion.last() if completion is not None else None
-    key_bound, value_bound = past.bounds()
-    left, answer = regression.explain(past.attend, key_bound, x)
-    rest = (left @ value.mT) * past.mean_phase(value).unsqueeze(-1)
-    if completion is not None:
-        rest, _ = completion.explain(past.attend_to_values, value_bound, rest)
-        ratio = length(left) / length(rest)
-        rest = rest * (ratio if restoration is None else ratio ** restoration[..., None, None])
-    return answer + rest
+    return known.forecast(x, value, regression, completion=completion, restoration=restoration)
 
 
 def refined_states(

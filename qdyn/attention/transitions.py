@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Complex, Float
 from torch import Tensor
 
+from qdyn.attention.in_context_heads import Heads
 from qdyn.checks import check_choice, qubits_of_dimension
 
 TransitionPhases = Literal["as_given", "transport"]
@@ -104,7 +105,8 @@ class OperatorPast:
     """The past of every step as three d x d operators: a layer then costs T d^2, whatever the symmetries.
 
     Attributes:
-        rho: rho_j averaged over the symmetric images, (..., T, d, d); its trace is the number of transitions.
+        rho: rho_j averaged over heads and symmetric images, (..., T, d, d); its trace is the number of
+            transitions.
         carry: C_j likewise.
         image: B_j likewise.
     """
@@ -114,11 +116,22 @@ class OperatorPast:
     image: Tensor
 
     @classmethod
-    def of(cls, keys: Tensor, values: Tensor, symmetries: tuple[Symmetry, ...] = ()) -> OperatorPast:
+    def of(
+        cls,
+        keys: Tensor,
+        values: Tensor,
+        symmetries: tuple[Symmetry, ...] = (),
+        heads: Heads | None = None,
+    ) -> OperatorPast:
         """From keys and values (..., transitions, d) of the T - 1 transitions."""
+        # Images of one transition side by side, (..., transitions, d, heads).
+        columns = keys.unsqueeze(-1), values.unsqueeze(-1)
+        if heads is not None:
+            roots = _root(heads.weights)
+            columns = tuple((one.movedim(-3, -1) * roots) for one in heads.images(keys, values))
         rho, carry, image = (
-            _prefix_sums(left.unsqueeze(-1) * right.conj().unsqueeze(-2))
-            for left, right in ((keys, keys), (values, keys), (values, values))
+            _prefix_sums(left @ right.mH)
+            for left, right in ((columns[0], columns[0]), (columns[1], columns[0]), (columns[1], columns[1]))
         )
         for symmetry in symmetries:
             check_choice("symmetries", symmetry, get_args(Symmetry))
@@ -164,9 +177,9 @@ class ScorePast:
     phases, and never more than s, so that the bounds of steps hold for it as well.
 
     Attributes:
-        keys: (..., M, d), M = H (T - 1).
+        keys: (..., M, d), M = T - 1 times the number of heads and symmetric images.
         values: (..., M, d).
-        weights: (T, M) real: 1/H where the transition has happened by step j, else 0.
+        weights: (T, M) real: the weight of the image where its transition has happened by step j, else 0.
         coefficients: c_p, (..., degree + 1), or None for g(s) = s.
     """
 
@@ -182,13 +195,19 @@ class ScorePast:
         values: Tensor,
         symmetries: tuple[Symmetry, ...] = (),
         coefficients: Tensor | None = None,
+        heads: Heads | None = None,
     ) -> ScorePast:
         """From keys and values (..., transitions, d) of the T - 1 transitions."""
-        many_keys, many_values = symmetric_images(keys, values, symmetries)
-        images, transitions = many_keys.shape[-3], keys.shape[-2]
+        transitions = keys.shape[-2]
         ones = torch.ones(transitions + 1, transitions, dtype=keys.real.dtype, device=keys.device)
-        weights = (ones.tril(-1) / images).repeat(1, images)
-        return cls(many_keys.flatten(-3, -2), many_values.flatten(-3, -2), weights, coefficients)
+        weights = ones.tril(-1)
+        if heads is not None:
+            keys, values = (one.flatten(-3, -2) for one in heads.images(keys, values))
+            weights = torch.cat([weight * weights for weight in heads.weights], dim=-1)
+        keys, values = symmetric_images(keys, values, symmetries)
+        images = keys.shape[-3]
+        weights = (weights / images).repeat(1, images)
+        return cls(keys.flatten(-3, -2), values.flatten(-3, -2), weights, coefficients)
 
     def last(self) -> ScorePast:
         """The past of the last step alone."""
