@@ -19,6 +19,7 @@ sees the data at the end of layers 1 and 2 only, where anything can come of it: 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,10 +85,10 @@ def qasa_expectations(
     state = _layer(state, w[1], places)
     state = _attach(state, w[1, N_DATA])
     state = _layer(state, w[2], places)
-    state = state.reshape(2**N_DATA * 2, -1).index_select(0, places["leave"])
+    state = _permuted(state.reshape(2**N_DATA * 2, -1), places, "leave")
     state = _layer(state.reshape(2**N_DATA, -1), w[3], places)
     probabilities = (state.real.square() + state.imag.square()).reshape(2**N_DATA, 2, -1).sum(dim=1)
-    return (probabilities.mT @ _signs(inputs.device, real)).reshape(inputs.shape)
+    return (probabilities.mT @ z_eigenvalues(inputs.device, real)).reshape(inputs.shape)
 
 
 def qasa_circuit(
@@ -198,9 +199,9 @@ def _product_state(theta: Tensor, w: Tensor) -> Tensor:
 def _layer(state: Tensor, row: Tensor, places: dict[str, Tensor]) -> Tensor:
     """U_l on the data qubits of ``state`` (256, others); ``row`` holds w_l."""
     first, last = _rotations(row)
-    state = state.index_select(0, places["parities"])
+    state = _permuted(state, places, "parities")
     state = (first @ state.reshape(16, -1)).reshape(2**N_DATA, -1)
-    state = state.index_select(0, places["around"]).reshape(16, 16, -1)
+    state = _permuted(state, places, "around").reshape(16, 16, -1)
     return (last @ state).reshape(2**N_DATA, -1)
 
 
@@ -226,6 +227,38 @@ def _attach(state: Tensor, angle: Tensor) -> Tensor:
     return (state[:, None] * spare[:, :, None]).flatten(1, 2)
 
 
+class _Permutation(torch.autograd.Function):
+    """Rows in another order. PyTorch's own would be a gather, its derivative a sum, in a batch of models."""
+
+    @staticmethod
+    def forward(state: Tensor, order: Tensor, _undone: Tensor) -> Tensor:
+        return state.index_select(-2, order)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs[1:])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        order, undone = ctx.saved_tensors
+        return _Permutation.apply(gradient, undone, order), None, None  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def vmap(
+        info: Any, in_dims: tuple[int, None, None], state: Tensor, order: Tensor, undone: Tensor
+    ) -> tuple[Tensor, int]:
+        first = state.movedim(in_dims[0], 0)
+        return _Permutation.apply(first, order, undone), 0  # type: ignore[no-untyped-call]
+
+
+def _permuted(state: Tensor, places: dict[str, Tensor], name: str) -> Tensor:
+    """Row r of the new state stood in row ``places[name][r]``."""
+    found: Tensor = _Permutation.apply(  # type: ignore[no-untyped-call]
+        state, places[name], places[f"{name} undone"]
+    )
+    return found
+
+
 @lru_cache(maxsize=8)
 def _places(device: torch.device) -> dict[str, Tensor]:
     """Where the amplitudes of a new state stood before: the permutations as index arrays."""
@@ -236,12 +269,13 @@ def _places(device: torch.device) -> dict[str, Tensor]:
     both = np.arange(2 ** (N_DATA + 1))
     leave = both ^ ((both >> 1) & 1)
     arrays = {"parities": parities, "around": around, "leave": leave}
+    arrays |= {f"{name} undone": np.argsort(array) for name, array in arrays.items()}
     return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
 @lru_cache(maxsize=8)
-def _signs(device: torch.device, dtype: torch.dtype) -> Tensor:
-    """(256, 8): the eigenvalue of Z_i in each basis state."""
+def z_eigenvalues(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(256, 8): the eigenvalue of Z_i in each basis state of 8 qubits."""
     bits = np.arange(2**N_DATA)[:, None] >> np.arange(N_DATA)[::-1] & 1
     return torch.from_numpy(1.0 - 2.0 * bits).to(device, dtype)
 

@@ -119,6 +119,9 @@ _SECTIONS: dict[str, str | type[ModelSection]] = {
     "in_context": "qdyn.models.in_context_config:InContextConfig",
     "measured_qsa": "qdyn.models.measured_qsa:MeasuredQSAConfig",
     "projected_qsa": "qdyn.models.projected_qsa:ProjectedQSAConfig",
+    "qlstm": "qdyn.models.series_config:QLSTMConfig",
+    "qnnformer": "qdyn.models.series_config:QnnFormerConfig",
+    "series_encoder": "qdyn.models.series_config:SeriesEncoderConfig",
     "transformer": "qdyn.models.transformer_config:TransformerConfig",
 }
 

@@ -16,6 +16,9 @@ from qdyn.models.in_context_config import InContextConfig
 from qdyn.models.measured_qsa import MeasuredQSAConfig, MeasuredQSAPredictor
 from qdyn.models.projected_qsa import ProjectedQSAConfig, ProjectedQSAPredictor
 from qdyn.models.qsa import QSAPredictor
+from qdyn.models.series_config import QLSTMConfig, QnnFormerConfig, SeriesEncoderConfig
+from qdyn.models.series_encoder import QnnFormer, SeriesEncoder
+from qdyn.models.series_lstm import QLSTM
 from qdyn.models.transformer import Transformer
 from qdyn.models.transformer_config import TransformerConfig
 
@@ -97,3 +100,12 @@ register_model(
     lambda config, metadata, seed: Transformer(config, metadata, seed=seed),
     config=TransformerConfig,
 )
+register_model(
+    "series_encoder",
+    lambda config, metadata, seed: SeriesEncoder(config, metadata, seed=seed),
+    config=SeriesEncoderConfig,
+)
+register_model(
+    "qnnformer", lambda config, metadata, seed: QnnFormer(config, metadata, seed=seed), config=QnnFormerConfig
+)
+register_model("qlstm", lambda config, metadata, seed: QLSTM(config, metadata, seed=seed), config=QLSTMConfig)
