@@ -22,6 +22,7 @@ from qdyn.models.baselines import (
     InContextDMD,
     LeastSquares,
     MeanHamiltonian,
+    NGram,
     Persistence,
     Procrustes,
     SeasonalNaive,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 # Diagonalising every trajectory's Hamiltonian takes minutes beyond this dimension.
 _LARGEST_EXACT_DIMENSION = 256
+# A table of trigrams has up to as many rows as there are pairs of words.
+_LARGEST_TRIGRAM_VOCABULARY = 256
 # Elements that the autoregression beside every univariate series looks back at, as in arXiv:2504.05336.
 _LONGEST_MEMORY = 20
 
@@ -139,7 +142,8 @@ def baselines(dataset: SequenceDataset) -> tuple[list[Contestant], list[str]]:
 
 def _suited_to(data: SequenceMetadata, n_steps: int) -> list[Baseline]:
     if data.kind == "token":
-        return [Chance(), Unigram(), Bigram(), Persistence()]
+        every = [Chance(), Unigram(), Bigram(), Persistence()]
+        return [*every, NGram(3)] if data.dimension <= _LARGEST_TRIGRAM_VOCABULARY else every
     if not data.normalised:
         every = [TrainingMean(), Persistence(), LeastSquares(), InContextDMD()]
         if data.dimension > 1:

@@ -117,6 +117,7 @@ _SECTIONS: dict[str, str | type[ModelSection]] = {
     "qsa": ModelConfig,
     "hybrid_decoder": "qdyn.models.hybrid_decoder_config:HybridDecoderConfig",
     "in_context": "qdyn.models.in_context_config:InContextConfig",
+    "lstm_decoder": "qdyn.models.lstm_decoder:LSTMDecoderConfig",
     "measured_qsa": "qdyn.models.measured_qsa:MeasuredQSAConfig",
     "projected_qsa": "qdyn.models.projected_qsa:ProjectedQSAConfig",
     "qlstm": "qdyn.models.series_config:QLSTMConfig",

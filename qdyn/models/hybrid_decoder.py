@@ -9,7 +9,7 @@ x \leftarrow x + \mathrm{MLP}(\mathrm{LN}(x)), \quad p_{i+1} = \mathrm{softmax}(
 Scores: "classical" $S_{ij} = h_i^T W_q^T W_k h_j / \sqrt{C}$; "classical_eq" the same of a second embedding
 of a few components; "quantum" $S_{ij} = \sqrt{C}\, \mathrm{Re}\langle q_i|k_j\rangle$, see
 `qdyn.attention.hadamard`; "uniform" $S_{ij} = 0$. Only the scores differ: values, MLP and embedding are
-classical everywhere.
+classical everywhere. "attention" puts any mechanism of `qdyn.attention` in the place of $W_o A W_v h$.
 
 Source: arXiv:2502.19214.
 """
@@ -17,31 +17,28 @@ Source: arXiv:2502.19214.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from qdyn.checks import check_choice, check_finite, check_integer
+from qdyn.checks import check_finite
 from qdyn.data.sequences import SequenceMetadata
-from qdyn.data.smiles import SmilesVocabulary
-from qdyn.errors import ArgumentError, ConfigError
-from qdyn.models.base import Predictor
+from qdyn.errors import ArgumentError
+from qdyn.models.dropout import BatchDropout
 from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
+from qdyn.models.hybrid_decoder_gradients import measured_scores
 from qdyn.models.hybrid_decoder_scores import property_angles, quantum_scores
+from qdyn.models.token_model import TokenModel, condition_map
 
 if TYPE_CHECKING:
     from qdyn.models.sampling import Continuation
 
-LOSS_NAMES = ("L_1",)
-_BATCH = 1024
 
-
-class HybridDecoder(nn.Module, Predictor):
+class HybridDecoder(TokenModel):
     """A decoder of SMILES, or of any other tokens.
 
     Args:
@@ -58,6 +55,7 @@ class HybridDecoder(nn.Module, Predictor):
     Source: arXiv:2502.19214. Names and shapes of parameters are those of its published weights.
 
     Example:
+        >>> from qdyn.data.smiles import SmilesVocabulary
         >>> words = SmilesVocabulary.of_qm9().words
         >>> metadata = SequenceMetadata("qm9", "token", len(words), vocabulary=words)
         >>> decoder = HybridDecoder(HybridDecoderConfig(score="quantum"), metadata, seed=0)
@@ -67,16 +65,12 @@ class HybridDecoder(nn.Module, Predictor):
         torch.Size([2])
     """
 
+    config: HybridDecoderConfig
+
     def __init__(self, config: HybridDecoderConfig, metadata: SequenceMetadata, *, seed: int = 0) -> None:
-        super().__init__()
-        if metadata.kind != "token":
-            raise ConfigError(
-                f"Argument `model.kind` 'hybrid_decoder' is for tokens, but the data are {metadata.kind!r}."
-            )
-        self.config = config
-        self.metadata = metadata
-        self.name = f"hybrid-{config.score.replace('_', '-')}"
-        self.label = f"{_LABELS[config.score]} decoder"
+        super().__init__(config, metadata)
+        self.name = f"hybrid-{(config.attention or config.score).replace('_', '-')}"
+        self.label = _label(config)
         words = metadata.dimension
         # PyTorch draws initial parameters from its global generator, which is left as it was.
         with torch.random.fork_rng(devices=[]):
@@ -84,7 +78,7 @@ class HybridDecoder(nn.Module, Predictor):
             self.token_embed = nn.Embedding(words, config.width)
             self.position_embed = nn.Parameter(torch.zeros(1, config.block, config.width))
             if config.conditions:
-                self.physchem_embed = nn.Linear(len(config.conditions), config.width)
+                self.physchem_embed = condition_map(config, config.width)
             self.block = _Block(config)
             self.layer_norm = nn.LayerNorm(config.width)
             self.output = nn.Linear(config.width, words)
@@ -92,8 +86,7 @@ class HybridDecoder(nn.Module, Predictor):
                 self._add_angles(words)
             elif config.score == "classical_eq":
                 self._add_reduced(words)
-        self.dropout = nn.Dropout(config.dropout)
-        self.vocabulary = _smiles_vocabulary(metadata, config.block)
+        self.dropout = BatchDropout(config.dropout)
 
     @classmethod
     def from_published(cls, path: str | Path) -> HybridDecoder:
@@ -148,98 +141,10 @@ class HybridDecoder(nn.Module, Predictor):
             x = x + self.physchem_embed(conditions.to(x.dtype))[:, None]
         x = self.dropout(x)
         hidden = self.block.layer_norm1(x)
-        scores = self._scores(inputs, hidden, conditions)
-        attention = _causal_softmax(scores, mask)
-        x = x + self.block.attention.projection(attention @ self.block.attention.value(hidden))
+        attended, attention = self._attend(inputs, hidden, conditions, mask)
+        x = x + attended
         x = x + self.dropout(self.block.mlp(self.block.layer_norm2(x)))
         return self.output(self.layer_norm(x)), attention
-
-    def loss(
-        self,
-        name: str,
-        inputs: Int64[Tensor, "batch time"],
-        targets: Int64[Tensor, "batch time"],
-        mask: Bool[Tensor, "batch time"] | None = None,
-        conditions: Float[Tensor, "batch conditions"] | None = None,
-    ) -> Float[Tensor, " batch"]:
-        """L_1, the mean of -log p over the steps of each sequence.
-
-        Args:
-            name: "L_1".
-            inputs: Words.
-            targets: The words that follow.
-            mask: False where a step's target does not exist. Padding counts where the mask says so.
-            conditions: Raw values, where the decoder is told any.
-
-        Raises:
-            ArgumentError: another loss.
-        """
-        check_choice("loss", name, LOSS_NAMES)
-        surprise = self._surprise(inputs, targets, mask, conditions)
-        if mask is None:
-            return surprise.mean(-1)
-        return (surprise * mask).sum(-1) / mask.sum(-1).clamp_min(1)
-
-    def forecast(
-        self,
-        inputs: Int64[Tensor, "*batch time"],
-        mask: Bool[Tensor, "*batch time"] | None = None,
-        conditions: Float[Tensor, "*batch conditions"] | None = None,
-    ) -> Float[Tensor, "*batch time words"]:
-        """Probabilities of the next word after every element; see `Predictor.forecast`.
-
-        Args:
-            inputs: Words seen.
-            mask: False where an element takes no part in any forecast.
-            conditions: Raw values, where the decoder is told any.
-        """
-        flat = None if conditions is None else conditions.reshape(-1, conditions.shape[-1])
-        flat_mask = None if mask is None else mask.reshape(-1, mask.shape[-1])
-        with torch.no_grad():
-            logits, _ = self(inputs.reshape(-1, inputs.shape[-1]), flat, flat_mask)
-        return logits.softmax(-1).reshape(*inputs.shape, -1)
-
-    @torch.no_grad()
-    def negative_log_likelihood(
-        self,
-        smiles: Sequence[str],
-        conditions: Float[Tensor, "batch conditions"] | Float[np.ndarray, "batch conditions"] | None = None,
-        *,
-        batch_size: int = _BATCH,
-    ) -> Float[Tensor, " batch"]:
-        """-log p of each molecule in nats: the sum over its tokens and [EOS], without padding.
-
-        Args:
-            smiles: The molecules, in the words of `vocabulary`.
-            conditions: Raw values of ``config.conditions``, one row a molecule; None without conditions.
-            batch_size: Molecules at a time. With ``property_angles: batch_range`` the result depends on it.
-
-        Raises:
-            DatasetError: a SMILES that the vocabulary cannot write.
-            ArgumentError: conditions that are missing, too many, of another shape, or not finite.
-        """
-        vocabulary = self._smiles()
-        rows, lengths = vocabulary.encode(smiles)
-        real = torch.from_numpy(np.arange(vocabulary.block - 1) < lengths[:, None] - 1)
-        return (self._batched(rows, conditions, batch_size) * real).sum(-1)
-
-    @torch.no_grad()
-    def published_loss(
-        self,
-        smiles: Sequence[str],
-        conditions: Float[Tensor, "batch conditions"] | Float[np.ndarray, "batch conditions"] | None = None,
-        *,
-        batch_size: int = 256,
-    ) -> float:
-        """The loss that arXiv:2502.19214 reports: the mean over batches of -log p, padding among its steps.
-
-        For QM9 a third of the steps are padding, which costs next to nothing to forecast, so this is no loss
-        for each token. A last, smaller batch counts as much as the others. Arguments as of
-        `negative_log_likelihood`.
-        """
-        rows, _ = self._smiles().encode(smiles)
-        steps = self._batched(rows, conditions, batch_size).double()
-        return float(torch.stack([part.mean() for part in torch.split(steps, batch_size)]).mean())
 
     def attention_weights(
         self,
@@ -279,14 +184,29 @@ class HybridDecoder(nn.Module, Predictor):
             spread * torch.randn(1, config.block, config.register_angles)
         )
         if config.conditions:
-            self.physchem_embed_quantum_parameters = nn.Linear(len(config.conditions), config.register_angles)
+            self.physchem_embed_quantum_parameters = condition_map(config, config.register_angles)
+        if config.frozen:
+            for name, parameter in self.named_parameters():
+                parameter.requires_grad_("quantum_parameters" not in name and "_angles" not in name)
 
     def _add_reduced(self, words: int) -> None:
         config = self.config
         self.reduced_token_embed = nn.Embedding(words, config.register_angles)
         self.reduced_position_embed = nn.Parameter(torch.zeros(1, config.block, config.register_angles))
         if config.conditions:
-            self.reduced_physchem_embed = nn.Linear(len(config.conditions), config.register_angles)
+            self.reduced_physchem_embed = condition_map(config, config.register_angles)
+
+    def _attend(
+        self, inputs: Tensor, hidden: Tensor, conditions: Tensor | None, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """What attention adds to every element, (B, T, width), and its weights, (B, T, T)."""
+        attention = self.block.attention
+        if self.config.score == "attention":
+            added, weights = attention.mechanism(hidden, hidden, hidden, mask)
+            shown = weights.abs().mean(1)
+            return added, shown / shown.sum(-1, keepdim=True).clamp_min(torch.finfo(shown.dtype).tiny)
+        weights = _causal_softmax(self._scores(inputs, hidden, conditions), mask)
+        return attention.projection(weights @ attention.value(hidden)), weights
 
     def _scores(self, inputs: Tensor, hidden: Tensor, conditions: Tensor | None) -> Tensor:
         config, attention, steps = self.config, self.block.attention, inputs.shape[1]
@@ -305,7 +225,8 @@ class HybridDecoder(nn.Module, Predictor):
         if conditions is not None:
             raw = self.physchem_embed_quantum_parameters(conditions.to(hidden.dtype))
             told = property_angles(raw, how=config.property_angles)
-        return scale * quantum_scores(
+        exact = config.gradient == "exact" or not torch.is_grad_enabled()
+        return scale * (quantum_scores if exact else measured_scores)(
             config,
             inputs,
             self.token_embed_quantum_parameters.weight,
@@ -315,60 +236,6 @@ class HybridDecoder(nn.Module, Predictor):
             conditions=told,
         )
 
-    def _surprise(
-        self, inputs: Tensor, targets: Tensor, mask: Tensor | None, conditions: Tensor | None
-    ) -> Tensor:
-        """-log p of every step's target, (B, T)."""
-        logits, _ = self(inputs, conditions, mask)
-        return -logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
-
-    def _batched(
-        self, rows: np.ndarray, conditions: Tensor | np.ndarray | None, batch_size: int
-    ) -> Float[Tensor, "batch time"]:
-        """-log p of every step of blocks of words, padding included, in evaluation mode."""
-        check_integer("batch_size", batch_size, minimum=1)
-        device = self.position_embed.device
-        words = torch.from_numpy(rows).to(device)
-        told = None if conditions is None else torch.as_tensor(conditions).to(self.position_embed)
-        self._check_conditions(words, told)
-        if told is not None:
-            check_finite("conditions", told)
-        if not len(words):
-            return torch.zeros(0, words.shape[1] - 1)
-        was_training = self.training
-        self.eval()
-        try:
-            found = [
-                self._surprise(
-                    part[:, :-1], part[:, 1:], None, None if told is None else told[first : first + len(part)]
-                )
-                for first, part in zip(
-                    range(0, len(words), batch_size), torch.split(words, batch_size), strict=True
-                )
-            ]
-        finally:
-            self.train(was_training)
-        return torch.cat(found).cpu()
-
-    def _smiles(self) -> SmilesVocabulary:
-        if self.vocabulary is None:
-            raise ArgumentError("Argument `smiles` needs a decoder of SMILES, but its words are no SMILES.")
-        return self.vocabulary
-
-    def _check_conditions(self, inputs: Tensor, conditions: Tensor | None) -> None:
-        wanted = self.config.conditions
-        if conditions is None and wanted:
-            raise ArgumentError(
-                f"Argument `conditions` must hold {', '.join(wanted)} of every molecule, but is missing."
-            )
-        if conditions is not None and not wanted:
-            raise ArgumentError("Argument `conditions` must be None for a decoder that is told none.")
-        if conditions is not None and tuple(conditions.shape) != (len(inputs), len(wanted)):
-            raise ArgumentError(
-                f"Argument `conditions` must have shape ({len(inputs)}, {len(wanted)}), "
-                f"but has {tuple(conditions.shape)}."
-            )
-
 
 class _Attention(nn.Module):
     """The parameters of attention: values, their projection, and what scores need of queries and keys."""
@@ -376,6 +243,14 @@ class _Attention(nn.Module):
     def __init__(self, config: HybridDecoderConfig) -> None:
         super().__init__()
         width = config.width
+        if config.score == "attention":
+            from qdyn.attention.mechanism import build
+
+            assert config.attention is not None
+            self.mechanism = build(
+                config.attention, dim=width, heads=config.heads, causal=True, **config.attention_options
+            )
+            return
         if config.score == "classical":
             self.query = nn.Linear(width, width, bias=False)
             self.key = nn.Linear(width, width, bias=False)
@@ -411,6 +286,13 @@ _LABELS = {
 }
 
 
+def _label(config: HybridDecoderConfig) -> str:
+    if config.attention is not None:
+        return f"{config.attention.replace('_', ' ').capitalize()}-attention decoder"
+    name = f"Frozen {_LABELS[config.score].lower()}" if config.frozen else _LABELS[config.score]
+    return f"{name} decoder" + (f" of {config.layers} layers" if config.layers > 1 else "")
+
+
 def _causal_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
     steps = scores.shape[-1]
     allowed = torch.ones(steps, steps, dtype=torch.bool, device=scores.device).tril()
@@ -418,10 +300,3 @@ def _causal_softmax(scores: Tensor, mask: Tensor | None) -> Tensor:
         # Each element may see itself, so that no row is empty.
         allowed = allowed & (mask[:, None, :] | torch.eye(steps, dtype=torch.bool, device=scores.device))
     return scores.masked_fill(~allowed, -math.inf).softmax(-1)
-
-
-def _smiles_vocabulary(metadata: SequenceMetadata, block: int) -> SmilesVocabulary | None:
-    try:
-        return SmilesVocabulary(metadata.vocabulary or (), block)
-    except ArgumentError:
-        return None

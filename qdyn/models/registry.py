@@ -13,6 +13,7 @@ from qdyn.models.hybrid_decoder import HybridDecoder
 from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
 from qdyn.models.in_context import InContextPredictor
 from qdyn.models.in_context_config import InContextConfig
+from qdyn.models.lstm_decoder import LSTMDecoder, LSTMDecoderConfig
 from qdyn.models.measured_qsa import MeasuredQSAConfig, MeasuredQSAPredictor
 from qdyn.models.projected_qsa import ProjectedQSAConfig, ProjectedQSAPredictor
 from qdyn.models.qsa import QSAPredictor
@@ -84,6 +85,11 @@ register_model(
     "hybrid_decoder",
     lambda config, metadata, seed: HybridDecoder(config, metadata, seed=seed),
     config=HybridDecoderConfig,
+)
+register_model(
+    "lstm_decoder",
+    lambda config, metadata, seed: LSTMDecoder(config, metadata, seed=seed),
+    config=LSTMDecoderConfig,
 )
 register_model(
     "measured_qsa",

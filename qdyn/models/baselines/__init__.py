@@ -11,7 +11,7 @@ from qdyn.models.baselines.least_squares import LeastSquares, Procrustes
 from qdyn.models.baselines.mean import TrainingMean
 from qdyn.models.baselines.persistence import Persistence
 from qdyn.models.baselines.series import AutoRegression, SeasonalNaive, Zero
-from qdyn.models.baselines.tokens import Bigram, Unigram
+from qdyn.models.baselines.tokens import Bigram, NGram, Unigram
 
 __all__ = [
     "AutoRegression",
@@ -23,6 +23,7 @@ __all__ = [
     "InContextDMD",
     "LeastSquares",
     "MeanHamiltonian",
+    "NGram",
     "Persistence",
     "Procrustes",
     "SeasonalNaive",

@@ -118,10 +118,15 @@ def training_part(dataset: SequenceDataset) -> SequenceDataset:
 def fitted(value: Tensor | None, predictor: Predictor) -> Tensor:
     """``value``, refused when it has not been learnt yet."""
     if value is None:
-        raise ArgumentError(
-            f"The baseline {predictor.name} must be fitted before it can forecast: call fit(dataset)."
-        )
+        raise not_fitted(predictor)
     return value
+
+
+def not_fitted(predictor: Predictor) -> ArgumentError:
+    """What to raise where ``predictor`` was asked before it had learnt."""
+    return ArgumentError(
+        f"The baseline {predictor.name} must be fitted before it can forecast: call fit(dataset)."
+    )
 
 
 def check_dimension(inputs: Tensor, dimension: int) -> None:
