@@ -19,10 +19,11 @@ from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation.contestants import Contestant, baselines, of_predictors, of_run
 from qdyn.evaluation.evaluation import Evaluation
 from qdyn.evaluation.results import Curve, Example, Provenance, Row, TrainingCurves
-from qdyn.evaluation.scoring import Scores, batches_of, error_of_the_mean, rollout, score
+from qdyn.evaluation.scoring import Scores, batches_of, error_of_the_mean, rollout, score, told
 from qdyn.evaluation.table import GROUPS, group_of
 from qdyn.files import make_folder
 from qdyn.models.base import Predictor
+from qdyn.processors import torch_threads
 from qdyn.quantum.observables import magnetisation
 
 if TYPE_CHECKING:
@@ -97,8 +98,38 @@ def evaluate(
         >>> round(found.row("persistence").metrics["fidelity"].mean, 6)  # cos(0.1)^2
         0.990033
     """
-    started = time.perf_counter()
     run = _as_run(predictors)
+    # As the run was trained: small matrices lose more to waiting threads than they gain.
+    threads = run.config.training.threads if run else None
+    with torch_threads(threads or torch.get_num_threads()):
+        return _evaluate(
+            predictors,
+            run,
+            dataset,
+            split=split,
+            context=context,
+            rollout_steps=rollout_steps,
+            threshold=threshold,
+            compare=compare,
+            out=out,
+            progress=progress,
+        )
+
+
+def _evaluate(
+    predictors: Run | Predictors,
+    run: Run | None,
+    dataset: SequenceDataset | str | Path | None,
+    *,
+    split: str,
+    context: int | None,
+    rollout_steps: int | None,
+    threshold: float | None,
+    compare: bool,
+    out: str | Path | None,
+    progress: bool | None,
+) -> Evaluation:
+    started = time.perf_counter()
     data = _dataset(run, dataset)
     part, split_name = _split(data, split)
     settings = run.config.evaluation if run else None
@@ -125,6 +156,8 @@ def evaluate(
         scores[one.key] = score(
             one, part, context=context, rollout_steps=rollout_steps, error_unit=error_unit
         )
+    if run is not None and run.config.dataset.count_padding:
+        _add_padded(scores, judged, data.with_padding(), split, compare=compare)
 
     rows = _ordered(
         [found.row(threshold=level) for found in scores.values()], own=data.metadata.phase_convention
@@ -205,6 +238,17 @@ def _split(data: SequenceDataset, name: str) -> tuple[SequenceDataset, str]:
     return part, name
 
 
+def _add_padded(
+    scores: dict[str, Scores], judged: list[Contestant], data: SequenceDataset, split: str, *, compare: bool
+) -> None:
+    """The loss with padding among the steps, for which the baselines count padding too."""
+    part, _ = _split(data, split)
+    for one in judged + (baselines(data)[0] if compare else []):
+        if (found := scores.get(one.key)) is not None:
+            padded = score(one, part).losses["L_1"]
+            scores[one.key] = replace(found, losses=found.losses | {"L_1_padded": padded})
+
+
 def _roll_out_lengths(
     part: SequenceDataset, context: int | None, steps: int | None, settings: Any
 ) -> tuple[int, int]:
@@ -281,7 +325,8 @@ def _mean_attention(contestant: Contestant, part: SequenceDataset) -> NDArray[np
     total, count = np.zeros((part.n_steps, part.n_steps)), np.zeros((part.n_steps, 1))
     for batch in batches_of(part, contestant.phase_convention):
         for one in contestant.predictors:
-            weights = one.attention_weights(batch.inputs, batch.mask).double()  # type: ignore[attr-defined]
+            attentive: Any = told(one, batch)
+            weights = attentive.attention_weights(batch.inputs, batch.mask).double()
             total += (weights * batch.mask[..., None]).sum(dim=0).numpy()
             count += batch.mask.sum(dim=0)[:, None].numpy()
     return total / np.maximum(count, 1)
