@@ -60,6 +60,8 @@ BASE: dict[str, Any] = {"layers": 8, "completion_layers": 8}
 DESCENT = BASE | {"steps": "descent"}
 BLOCKS: dict[str, Any] = {"layers": 4, "completion_layers": 2, "symmetries": ALL, "phases": "as_given"}
 
+FOUND: dict[str, Any] = {"heads": 5, "backward_heads": 5}
+
 NOISY_MODELS: list[tuple[str, dict[str, Any], int | None]] = [
     ("1 block", BLOCKS, None),
     ("2 blocks", BLOCKS | {"blocks": 2}, None),
@@ -67,6 +69,8 @@ NOISY_MODELS: list[tuple[str, dict[str, Any], int | None]] = [
     ("2 blocks, steps 0", BLOCKS | {"blocks": 2}, 0),
     ("2 blocks, phases restored", BLOCKS | {"blocks": 2, "phases": "transport"}, None),
     ("2 blocks, no symmetries", BLOCKS | {"blocks": 2, "symmetries": ()}, None),
+    ("2 blocks, no symmetries, 5 + 5 heads", BLOCKS | {"blocks": 2, "symmetries": ()} | FOUND, None),
+    ("2 blocks, 2 units of feed-forward", BLOCKS | {"blocks": 2, "feed_forward": 2}, None),
 ]
 
 #: track, name, configuration, trained steps (None: as the command line says)
@@ -85,6 +89,13 @@ MODELS: list[tuple[str, str, dict[str, Any], int | None]] = [
     ("raw", "time reversal", BASE | {"symmetries": ALL[:1]}, None),
     ("raw", "reflection and spin flip", BASE | {"symmetries": ALL[1:]}, None),
     ("raw", "all three symmetries", BASE | {"symmetries": ALL}, None),
+    ("raw", "5 heads", BASE | {"heads": 5}, None),
+    ("raw", "5 heads, 5 backwards", BASE | FOUND, None),
+    ("raw", "5 heads, 5 backwards, steps 0", BASE | FOUND, 0),
+    ("raw", "5 heads, 5 backwards, from nothing", BASE | FOUND | {"head_start": "cold"}, None),
+    ("raw", "1 unit of feed-forward", BASE | {"feed_forward": 1}, None),
+    ("raw", "2 units of feed-forward", BASE | {"feed_forward": 2}, None),
+    ("raw", "5 heads, 5 backwards, 2 units", BASE | FOUND | {"feed_forward": 2}, None),
     ("raw", "learnt steps", DESCENT, None),
     ("raw", "learnt steps, momentum", DESCENT | {"momentum": True}, None),
     ("raw", "learnt steps, W_l", DESCENT | {"score_unitaries": True}, None),
@@ -93,6 +104,7 @@ MODELS: list[tuple[str, str, dict[str, Any], int | None]] = [
     ("first_real", "phases as given", BASE | {"phases": "as_given"}, None),
     ("first_real", "12 layers", BASE | {"layers": 12, "completion_layers": 12}, None),
     ("first_real", "all three symmetries", BASE | {"symmetries": ALL}, None),
+    ("first_real", "5 heads, 5 backwards", BASE | FOUND, None),
     *((noise, *model) for noise in TRACKS[2:] for model in NOISY_MODELS),
 ]
 

@@ -21,6 +21,9 @@ from torch import Tensor
 
 from qdyn.checks import check_integer
 
+#: Of the states that symmetries are looked for in: d^2 x d^2 matrices are diagonalised.
+LARGEST_DIMENSION = 32
+
 
 class Heads(NamedTuple):
     """Unitaries and weights of the heads.
@@ -152,7 +155,7 @@ def symmetry_heads(
     """
     check_integer("forward", forward, minimum=1)
     check_integer("backward", backward, minimum=0)
-    check_integer("dimension", propagators.shape[-1], minimum=1, maximum=_LARGEST_DIMENSION)
+    check_integer("dimension", propagators.shape[-1], minimum=1, maximum=LARGEST_DIMENSION)
     random = np.random.default_rng(seed)
     propagators = propagators.to(torch.complex128)
     sectors = _sectors(_intertwiners(propagators, propagators), random)
@@ -172,7 +175,6 @@ def symmetry_heads(
     return ahead, group(backward) @ (left @ right)
 
 
-_LARGEST_DIMENSION = 32
 # Of the largest singular value of the keys: what lies below has not been seen, or but for rounding.
 _SHOWN = 1e-2
 # Of the mean square that a random operator changes by, about 2: what counts as not changed.

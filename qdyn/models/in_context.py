@@ -8,16 +8,24 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
+import scipy.linalg
 import torch
 from torch import Tensor, nn
 
-from qdyn.attention.in_context import Conjugate, Descent, in_context_predictions, refined_states
+from qdyn.attention.in_context import Conjugate, Context, Descent, refined_states
+from qdyn.attention.in_context_heads import (
+    LARGEST_DIMENSION,
+    Heads,
+    feed_forward,
+    partial_propagators,
+    symmetry_heads,
+)
 from qdyn.attention.readout import LOSSES, read_out
 from qdyn.attention.transitions import length, transition_pairs
-from qdyn.checks import check_choice, qubits_of_dimension
+from qdyn.checks import check_choice, check_integer, qubits_of_dimension
 from qdyn.circuits.ansatz import ansatz
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
-from qdyn.errors import ConfigError
+from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.base import Predictor
 from qdyn.models.in_context_config import InContextConfig
 
@@ -34,10 +42,14 @@ class InContextMatrices(NamedTuple):
     Attributes:
         value: V, (d, d).
         scores: W_l of every block, (blocks, layers, d, d), or None.
+        heads: S_h and their weights, or None for the identity alone.
+        feed_forward: E_u and F_u of every block, (blocks, units, 2, d, d), or None.
     """
 
     value: Tensor
     scores: Tensor | None
+    heads: Heads | None
+    feed_forward: Tensor | None
 
 
 class InContextPredictor(nn.Module, Predictor):
@@ -63,6 +75,10 @@ class InContextPredictor(nn.Module, Predictor):
         trust_logits: Schedules of kappa, (blocks - 1, 3), or None.
         score_angles: Parameters of W_l, (blocks, layers, *shape of the ansatz), or None.
         kernel_logits: Of the coefficients c_p, (blocks, degree + 1), or None.
+        head_angles: Parameters of S_h but for the first, which is 1, (heads - 1, *shape), or None.
+        head_logits: Of their weights, (heads - 1,), or None.
+        unit_angles: Parameters of E_u and F_u, (blocks, units, 2, *shape), or None.
+        unit_logits: Schedules of kappa_u, (blocks, units, 3), or None.
 
     Raises:
         ConfigError: the data are no quantum states.
@@ -85,13 +101,19 @@ class InContextPredictor(nn.Module, Predictor):
                 f"Argument `model.kind` 'in_context' forecasts quantum states, but the data are of kind "
                 f"{metadata.kind!r}."
             )
+        several = config.heads + config.backward_heads > 1
+        if several and config.head_start == "found" and metadata.dimension > LARGEST_DIMENSION:
+            raise ConfigError(
+                f"Argument `model.head_start` must be 'cold' for states of more than {LARGEST_DIMENSION} "
+                f"amplitudes, but is 'found' for {metadata.dimension}."
+            )
         self.config = config
         self.metadata = metadata
         self._held: InContextMatrices | None = None
         self._family = ansatz(config.unitaries)
         self._n_qubits = qubits_of_dimension("dimension", metadata.dimension)
-        for_value, for_steps, for_scores = (
-            np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part,))) for part in range(3)
+        for_value, for_steps, for_scores, for_heads, for_units = (
+            np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(part,))) for part in range(5)
         )
         angles = self._initial_angles(for_value)
         if config.train_value:
@@ -100,10 +122,14 @@ class InContextPredictor(nn.Module, Predictor):
             self.register_buffer("angles", angles)
         blocks = config.blocks
 
-        def schedule(*shape: int, start: float) -> nn.Parameter:
-            logits = for_steps.normal(scale=0.1, size=(*shape, _SCHEDULE_TERMS))
+        def schedule(*shape: int, start: float, random: np.random.Generator = for_steps) -> nn.Parameter:
+            logits = random.normal(scale=0.1, size=(*shape, _SCHEDULE_TERMS))
             logits[..., 0] += start
             return nn.Parameter(torch.from_numpy(logits / _PACE).float())
+
+        def many_angles(*shape: int, random: np.random.Generator) -> Tensor:
+            starts = [self._initial_angles(random) for _ in range(math.prod(shape))]
+            return torch.stack(starts).reshape(*shape, *angles.shape)
 
         descent = config.steps == "descent"
         start = 1.5 if descent else -3.0
@@ -116,12 +142,18 @@ class InContextPredictor(nn.Module, Predictor):
         self.trust_logits = schedule(blocks - 1, start=-2.0) if blocks > 1 else None
         self.score_angles = None
         if config.score_unitaries:
-            starts = [self._initial_angles(for_scores) for _ in range(blocks * config.layers)]
-            stacked = torch.stack(starts).reshape(blocks, config.layers, *angles.shape)
-            self.score_angles = nn.Parameter(0.1 * stacked)
+            self.score_angles = nn.Parameter(0.1 * many_angles(blocks, config.layers, random=for_scores))
         self.kernel_logits = None
         if config.kernel_degree:
             self.kernel_logits = nn.Parameter(torch.zeros(blocks, config.kernel_degree + 1))
+        self.head_angles, self.head_logits = None, None
+        if (further := config.heads + config.backward_heads - 1) > 0:
+            self.head_angles = nn.Parameter(many_angles(further, random=for_heads))
+            self.head_logits = nn.Parameter(torch.full((further,), -3.0 / _PACE))
+        self.unit_angles, self.unit_logits = None, None
+        if (units := config.feed_forward) > 0:
+            self.unit_angles = nn.Parameter(many_angles(blocks, units, 2, random=for_units))
+            self.unit_logits = schedule(blocks, units, start=-3.0, random=for_units)
         self.name = "in-context"
         self.label = f"in-context attention, {config.layers} layers"
         if blocks > 1:
@@ -139,8 +171,23 @@ class InContextPredictor(nn.Module, Predictor):
         """V and W_l as functions of the parameters."""
         if self._held is not None:
             return self._held
-        scores = None if self.score_angles is None else self._family.unitary(self.score_angles)
-        return InContextMatrices(self._family.unitary(self.angles), scores)
+        unitary = self._family.unitary
+        return InContextMatrices(
+            unitary(self.angles),
+            None if self.score_angles is None else unitary(self.score_angles),
+            self._heads(),
+            None if self.unit_angles is None else unitary(self.unit_angles),
+        )
+
+    def _heads(self) -> Heads | None:
+        if self.head_angles is None or self.head_logits is None:
+            return None
+        further = self._family.unitary(self.head_angles)
+        first = torch.eye(further.shape[-1], dtype=further.dtype, device=further.device)
+        logits = torch.cat([torch.zeros_like(self.head_logits[:1]), _PACE * self.head_logits])
+        return Heads(
+            torch.cat([first.unsqueeze(0), further]), logits.softmax(dim=-1), self.config.backward_heads
+        )
 
     def regression(self, block: int, n_steps: int) -> Descent | Conjugate:
         """How one block regresses on sequences of ``n_steps`` states."""
@@ -189,14 +236,20 @@ class InContextPredictor(nn.Module, Predictor):
 
     def predict(self, context: Tensor) -> Tensor:
         """The last entry of `forecast`, without the work for those before it in the last block."""
-        predictions = self._predictions(context, None, last_only=True)
-        return (predictions / length(predictions)).squeeze(-2)
+        return self._asked(context, steps=1).squeeze(-2)
 
     @torch.no_grad()
     def rollout(self, context: Tensor, steps: int) -> Tensor:
-        """Feed forecasts back; see `Predictor.rollout`."""
-        with self._hold():
-            return super().rollout(context, steps)
+        """Feed forecasts back; see `Predictor.rollout`.
+
+        What is known of the dynamics stays what ``context`` says: no forecast is learnt from.
+        """
+        check_integer("steps", steps, minimum=1)
+        if context.ndim < 2 or not context.shape[-2]:
+            raise ArgumentError(
+                f"Argument `context` must hold at least one element, but has shape {tuple(context.shape)}."
+            )
+        return self.element(self._asked(context, steps=steps)).to(context.dtype)
 
     @torch.no_grad()
     def warm_start(self, dataset: SequenceDataset) -> None:
@@ -208,6 +261,7 @@ class InContextPredictor(nn.Module, Predictor):
         if not self.config.warm_start:
             return
         cross: Tensor | float = 0.0
+        propagators = []
         for start in range(0, len(dataset), 256):
             batch = dataset.batch(range(start, min(start + 256, len(dataset))))
             last = batch.targets[:, -1:], batch.mask[:, -1:]
@@ -215,11 +269,27 @@ class InContextPredictor(nn.Module, Predictor):
             mask = torch.cat([batch.mask, last[1]], dim=1)
             keys, values = transition_pairs(states, phases=self.config.phases, mask=mask)
             cross = cross + (values.mT @ keys.conj()).sum(dim=0)
+            if self.head_angles is not None and self.config.head_start == "found":
+                propagators.append(partial_propagators(keys, values))
         assert isinstance(cross, Tensor)
         left, _, right = torch.linalg.svd(cross)
-        target = left @ right
-        found = _generator(target) if self.config.unitaries == "free" else self._fit_circuit(target)
-        self.angles.copy_(found)
+        self.angles.copy_(self._angles_of(left @ right))
+        if propagators:
+            self._start_heads(torch.cat(propagators))
+
+    def _start_heads(self, propagators: Tensor) -> None:
+        """Start the heads that symmetries were found for, all with the weight of the first."""
+        assert self.head_angles is not None
+        assert self.head_logits is not None
+        forward, backward = self.config.heads, self.config.backward_heads
+        ahead, back = symmetry_heads(propagators, forward=forward, backward=backward)
+        for found, first in ((None if ahead is None else ahead[1:], 0), (back, forward - 1)):
+            for place, unitary in enumerate(() if found is None else found, start=first):
+                self.head_angles[place] = self._angles_of(unitary)
+                self.head_logits[place] = 0.0
+
+    def _angles_of(self, unitary: Tensor) -> Tensor:
+        return _generator(unitary) if self.config.unitaries == "free" else self._fit_circuit(unitary)
 
     @torch.enable_grad()
     def _fit_circuit(self, target: Tensor) -> Tensor:
@@ -237,27 +307,69 @@ class InContextPredictor(nn.Module, Predictor):
         optimiser.step(closure)  # type: ignore[no-untyped-call]
         return angles.detach()
 
-    def _predictions(self, inputs: Tensor, mask: Tensor | None, *, last_only: bool = False) -> Tensor:
+    def _predictions(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         states = self._in_precision(inputs)
-        seen, n_steps = states, states.shape[-2]
-        with self._hold() as matrices:
+        seen = states if mask is None else states.masked_fill(~mask.unsqueeze(-1), 0.0)
+        with self._hold():
             for block in range(self.config.blocks):
-                predictions = in_context_predictions(
-                    seen,
-                    matrices.value,
-                    self.regression(block, n_steps),
-                    completion=self.completion(block, n_steps),
-                    restoration=self.restoration(block),
-                    phases=self.config.phases,
-                    symmetries=self.config.symmetries,
-                    kernel=None if self.kernel_logits is None else self.kernel_logits[block].softmax(dim=-1),
-                    mask=mask,
-                    last_only=last_only and block + 1 == self.config.blocks,
-                )
-                if self.trust_logits is not None and block < len(self.trust_logits):
-                    trust = 2 * torch.sigmoid(_schedule(self.trust_logits[block], n_steps))
-                    seen = refined_states(states, predictions, trust, mask=mask)
+                known = self._context(block, seen, mask)
+                predictions = self._block(block, known, seen)
+                if block + 1 < self.config.blocks:
+                    seen = self._refined(block, states, predictions, mask)
         return predictions
+
+    def _asked(self, context: Tensor, *, steps: int) -> Tensor:
+        """Unit forecasts (..., steps, d) of what follows ``context``, each asked of it alone."""
+        states = self._in_precision(context)
+        seen, last = states, self.config.blocks - 1
+        found = []
+        with self._hold():
+            for block in range(last):
+                predictions = self._block(block, self._context(block, seen, None), seen)
+                seen = self._refined(block, states, predictions, None)
+            known, state = self._context(last, seen, None).last(), seen[..., -1:, :]
+            for _ in range(steps):
+                state = self._block(last, known, state, n_steps=seen.shape[-2])
+                state = state / length(state)
+                found.append(state)
+        return torch.cat(found, dim=-2)
+
+    def _context(self, block: int, seen: Tensor, mask: Tensor | None) -> Context:
+        return Context.of(
+            seen,
+            phases=self.config.phases,
+            symmetries=self.config.symmetries,
+            heads=self.matrices().heads,
+            kernel=None if self.kernel_logits is None else self.kernel_logits[block].softmax(dim=-1),
+            mask=mask,
+        )
+
+    def _block(self, block: int, known: Context, x: Tensor, *, n_steps: int | None = None) -> Tensor:
+        """Forecasts of one block; where ``n_steps`` is given, of one state asked after so many."""
+        one = n_steps is not None
+        n_steps = x.shape[-2] if n_steps is None else n_steps
+        regression, completion = self.regression(block, n_steps), self.completion(block, n_steps)
+        if one:
+            regression, completion = regression.last(), None if completion is None else completion.last()
+        predictions = known.forecast(
+            x,
+            self.matrices().value,
+            regression,
+            completion=completion,
+            restoration=self.restoration(block),
+        )
+        units = self.matrices().feed_forward
+        if units is None or self.unit_logits is None:
+            return predictions
+        strength = torch.sigmoid(_schedule(self.unit_logits[block], n_steps))
+        return feed_forward(
+            predictions, x, units[block, :, 0], units[block, :, 1], strength[:, -1:] if one else strength
+        )
+
+    def _refined(self, block: int, states: Tensor, predictions: Tensor, mask: Tensor | None) -> Tensor:
+        assert self.trust_logits is not None
+        trust = 2 * torch.sigmoid(_schedule(self.trust_logits[block], states.shape[-2]))
+        return refined_states(states, predictions, trust, mask=mask)
 
     def _in_precision(self, states: Tensor) -> Tensor:
         return states.to(self.step_logits.dtype.to_complex())
@@ -288,7 +400,7 @@ def _schedule(coefficients: Tensor, n_steps: int) -> Tensor:
 
 def _generator(unitary: Tensor) -> Tensor:
     """The parameters (2, d, d) of a free unitary: the Hermitian H with exp(iH) equal to ``unitary``."""
-    values, vectors = torch.linalg.eig(unitary)
-    hermitian = (vectors * values.angle()) @ torch.linalg.inv(vectors)
-    hermitian = (hermitian + hermitian.mH) / 2
+    # Schur vectors of a normal matrix are its eigenvectors, orthogonal also where eigenvalues agree.
+    triangle, vectors = scipy.linalg.schur(unitary.numpy(), output="complex")
+    hermitian = torch.from_numpy((vectors * np.angle(np.diagonal(triangle))) @ vectors.conj().T)
     return torch.stack([hermitian.real, hermitian.imag])

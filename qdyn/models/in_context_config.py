@@ -11,6 +11,7 @@ from qdyn.models.config import ModelSection
 
 UnitaryName = Literal["hardware_efficient", "brick_wall", "free"]
 StepName = Literal["descent", "conjugate"]
+HeadStartName = Literal["found", "cold"]
 TransitionPhaseName = Literal["as_given", "transport"]
 SymmetryName = Literal["time_reversal", "reflection", "spin_flip"]
 
@@ -32,7 +33,14 @@ class InContextConfig(ModelSection):
             from overlaps, which first_real phases need.
         symmetries: Symmetries that the dynamics is known to have: "time_reversal" (a real Hamiltonian),
             "reflection" of the chain, "spin_flip" of all its spins. Each doubles the transitions.
-        unitaries: How V (and W) are parametrised: "free" (exp(iH)), "hardware_efficient" or "brick_wall".
+        heads: Heads of the attention, >= 1: each but the first has a trained unitary S_h, which turns the
+            transitions x -> y into S_h x -> S_h y, and a trained weight.
+        backward_heads: Further heads that read transitions backwards, conj(y) -> conj(x), >= 0.
+        head_start: "found" starts the S_h from symmetries found in the training trajectories, where there are
+            any (up to 5 qubits); "cold" near 1.
+        feed_forward: Units kappa F (1 - 2|x_j><x_j|) E that act on each forecast by itself, >= 0.
+        unitaries: How V (and W, S, E, F) are parametrised: "free" (exp(iH)), "hardware_efficient" or
+            "brick_wall".
         circuit_layers: Layers of their circuits, >= 1; free unitaries have none.
         initial_angle: Circuits' angles start uniform in [0, initial_angle]; free unitaries near 1.
         warm_start: Whether V starts from the best single unitary for the training transitions.
@@ -50,6 +58,10 @@ class InContextConfig(ModelSection):
     blocks: int = 1
     phases: TransitionPhaseName = "transport"
     symmetries: tuple[SymmetryName, ...] = ()
+    heads: int = 1
+    backward_heads: int = 0
+    head_start: HeadStartName = "found"
+    feed_forward: int = 0
     unitaries: UnitaryName = "free"
     circuit_layers: int = 43
     initial_angle: float = 0.3
@@ -62,6 +74,9 @@ class InContextConfig(ModelSection):
     def __post_init__(self) -> None:
         check_integer("model.layers", self.layers, minimum=1)
         check_integer("model.completion_layers", self.completion_layers, minimum=0)
+        check_integer("model.heads", self.heads, minimum=1)
+        check_integer("model.backward_heads", self.backward_heads, minimum=0)
+        check_integer("model.feed_forward", self.feed_forward, minimum=0)
         check_integer("model.blocks", self.blocks, minimum=1)
         check_integer("model.circuit_layers", self.circuit_layers, minimum=1)
         check_integer("model.kernel_degree", self.kernel_degree, minimum=0, maximum=16)
