@@ -27,7 +27,10 @@ def parser() -> CommandParser:
     made.add_argument(
         "--dataset", metavar="DATA", help="a recipe's name or a path in place of the run's dataset"
     )
-    made.add_argument("--split", default="test", help="train, validation or test (default: test)")
+    made.add_argument(
+        "--split",
+        help="train, validation or test (default: test, or validation where there is no test split)",
+    )
     made.add_argument(
         "--context", metavar="N", type=integer(minimum=1), help="states seen before the roll-out"
     )
@@ -44,10 +47,12 @@ def run(options: Any) -> int:
     from qdyn.evaluation.evaluate import evaluate
     from qdyn.training.run import load_run
 
+    judged = load_run(options.run)
+    known = judged.record.sequences if options.dataset is None else {}
     found = evaluate(
-        load_run(options.run),
+        judged,
         dataset=options.dataset,
-        split=options.split,
+        split=options.split or ("validation" if known and "test" not in known else "test"),
         context=options.context,
         rollout_steps=options.rollout_steps,
         threshold=options.threshold,

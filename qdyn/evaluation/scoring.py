@@ -27,8 +27,7 @@ from qdyn.evaluation.metrics import (
     token_probability,
 )
 from qdyn.evaluation.results import Comparison, Estimate, Row, decisive
-from qdyn.models.base import Predictor
-from qdyn.models.baselines import ExactEvolution
+from qdyn.models.base import Conditioned, Predictor
 from qdyn.models.baselines.mean import TrainingMean
 from qdyn.models.in_context import InContextPredictor
 from qdyn.models.projected_qsa import ProjectedQSAPredictor
@@ -163,8 +162,8 @@ def batches_of(split: SequenceDataset, convention: str | None) -> Iterator[Batch
 
 
 def told(predictor: Predictor, batch: Batch) -> Predictor:
-    """``predictor``, and an oracle told the couplings of the batch."""
-    return predictor.with_conditions(batch.conditions) if isinstance(predictor, ExactEvolution) else predictor
+    """``predictor``, told the conditions of the batch where it can be."""
+    return predictor.with_conditions(batch.conditions) if isinstance(predictor, Conditioned) else predictor
 
 
 @torch.no_grad()

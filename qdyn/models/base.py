@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -113,6 +114,14 @@ class Predictor(ABC):
             following = self.element(self.predict(seen)).unsqueeze(time)
             seen = torch.cat([seen, following.to(seen.dtype)], dim=time)
         return seen.narrow(time, context.shape[time], steps)
+
+
+@runtime_checkable
+class Conditioned(Protocol):
+    """A predictor that can be told what is known of whole sequences, such as their couplings."""
+
+    def with_conditions(self, conditions: Mapping[str, Tensor]) -> Predictor:
+        """The predictor for sequences of these conditions, name -> (batch,)."""
 
 
 @runtime_checkable

@@ -53,7 +53,7 @@ def import_published(path: str | Path, out: str | Path) -> Run:
     decoder.load_state_dict(tensors)
     preset = RunConfig(
         name=f"published {decoder.label[0].lower()}{decoder.label[1:]}",
-        dataset=DatasetConfig(name=metadata.name),
+        dataset=DatasetConfig(name=metadata.name, count_padding=True),
         model=config,
         training=_training(metadata.recipe["published"], file),
         description=f"Published weights of arXiv:2502.19214, from {file.name}.",
@@ -87,7 +87,9 @@ def _training(settings: dict[str, Any], file: Path) -> TrainingConfig:
             loss="L_1",
             steps=int(settings["epochs"]) * math.ceil(_TRAINED_ON / batch_size),
             batch_size=batch_size,
+            optimiser="adamw",
             learning_rate=float(settings["learning_rate"]),
+            weight_decay=float(settings.get("weight_decay", 0.0)),
             schedule="constant",
             seeds=(int(settings["seed"]),),
         )
