@@ -115,9 +115,9 @@ def page(
     least = min(mean for series in published.figures if series.split == "train" for mean in series.mean)
     if least < best.mean:
         lines += [
-            f"The published training losses go down to {least:.2f}, below the optimum of our reading of the noise:",
-            "the number of their sequences, of their updates or their noise is another, which the paper does not",
-            "give.",
+            f"The published training losses go down to {least:.2f}, below the optimum of our reading of the",
+            "noise: the number of their sequences, of their updates or their noise is another, which the",
+            "paper does not give.",
         ]
     return "\n".join(lines) + "\n"
 
