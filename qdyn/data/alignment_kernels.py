@@ -15,17 +15,18 @@ _NEVER = -(1 << 60)
 
 @compiled
 @no_type_check
-def identical_pairs(first, second, scores, opening, extending, letters):
+def identical_pairs(first, second, scores, gaps):
     """Identical residues in the best global alignment with affine gaps, none of which counts at the ends.
 
-    ``scores`` (letters + 1, letters + 1), ``opening`` and ``extending`` are integers in one unit; codes from
-    ``letters`` on are unknown residues, which are identical to none.
+    ``scores`` (letters + 1, letters + 1) and ``gaps``, what it costs to open and to extend one, are integers
+    in one unit; the last code is that of an unknown residue, which is identical to none.
     """
+    letters = scores.shape[0] - 1
     rows, columns = first.size, second.size
     # Best scores of the prefixes so far, of any kind and of those that end in a gap of `second`.
     best = np.zeros(columns + 1, np.int64)
     below = np.full(columns + 1, _NEVER, np.int64)
-    opened, extended = opening * _UNIT, extending * _UNIT
+    opened, extended = gaps[0] * _UNIT, gaps[1] * _UNIT
     top = 0
     for i in range(1, rows + 1):
         letter = first[i - 1]
@@ -69,14 +70,18 @@ def _share_a_word(words, first, first_end, second, second_end):
 
 @compiled
 @no_type_check
-def linked(codes, starts, counts, words, word_starts, threshold, scores, opening, extending, letters):
+def linked(proteins, word_lists, threshold, scores, gaps):
     """The root of each sequence's cluster, and how many pairs were aligned.
 
-    Two sequences are linked where more than ``threshold`` of the shorter one is identical. Pairs that are in
-    one cluster already, or cannot reach the threshold whatever their order of residues, are not aligned, nor
-    are those without a common word, where there are ``words``.
+    ``proteins`` are the codes of all sequences in a row, where each starts, and how often each holds each
+    letter; ``word_lists`` the words of all, and where those of each start. Two sequences are linked where
+    more than ``threshold`` of the shorter one is identical. Pairs that are in one cluster already, or
+    cannot reach the threshold whatever their order of residues, are not aligned, nor are those without a
+    common word, where there are words.
     """
-    n = starts.size - 1
+    codes, starts, counts = proteins
+    words, word_starts = word_lists
+    n, letters = starts.size - 1, scores.shape[0] - 1
     parents = np.arange(n)
     aligned = 0
     for i in range(n):
@@ -98,9 +103,7 @@ def linked(codes, starts, counts, words, word_starts, threshold, scores, opening
                 codes[starts[i] : starts[i + 1]],
                 codes[starts[j] : starts[j + 1]],
                 scores,
-                opening,
-                extending,
-                letters,
+                gaps,
             )
             if found > needed:
                 parents[_root(parents, i)] = _root(parents, j)
@@ -108,3 +111,17 @@ def linked(codes, starts, counts, words, word_starts, threshold, scores, opening
     for i in range(n):
         roots[i] = _root(parents, i)
     return roots, aligned
+
+
+@compiled
+@no_type_check
+def most_alike(query, proteins, scores, gaps, threshold):
+    """The greatest identity of a protein to any of several; the search ends beyond ``threshold``."""
+    codes, starts = proteins
+    found = 0.0
+    for j in range(starts.size - 1):
+        same = identical_pairs(query, codes[starts[j] : starts[j + 1]], scores, gaps)
+        found = max(found, same / min(query.size, starts[j + 1] - starts[j]))
+        if found > threshold:
+            break
+    return found

@@ -41,7 +41,7 @@ _BLOSUM62 = (
 _UNKNOWN_SCORE = -1
 # A gap costs 10 and 0.5 for each further place: everything is counted in halves.
 _HALVES = 2
-_OPENING, _EXTENDING = 20, 1
+_GAPS = (20, 1)
 THRESHOLD = 0.4
 """Identity above which two proteins belong together."""
 
@@ -79,9 +79,9 @@ class Clusters:
 def identity(first: str, second: str) -> float:
     """The share of the shorter protein that is identical in the best global alignment of two.
 
-    The alignment has the greatest sum of BLOSUM62 scores, a gap costing 10 and 0.5 for each further place, and
-    nothing at the ends; of several such alignments the one with most identical residues. ``X`` is identical to
-    nothing.
+    The alignment has the greatest sum of BLOSUM62 scores, a gap costing 10 and 0.5 for each further place,
+    and nothing at the ends; of several such alignments the one with most identical residues. ``X`` is
+    identical to nothing.
 
     Args:
         first: Residues, upper or lower case.
@@ -97,8 +97,35 @@ def identity(first: str, second: str) -> float:
     from qdyn.data.alignment_kernels import identical_pairs
 
     a, b = _codes(clean_residues(first)), _codes(clean_residues(second))
-    same = identical_pairs(a, b, _scores(), _OPENING, _EXTENDING, len(RESIDUES))
+    same = identical_pairs(a, b, _scores(), _GAPS)
     return float(same) / min(len(a), len(b))
+
+
+def nearest_identity(
+    proteins: Sequence[str], others: Sequence[str], *, beyond: float = 1.0
+) -> NDArray[np.float64]:
+    """The identity of each protein to the one among ``others`` that is most alike.
+
+    Args:
+        proteins: N sequences in the 21 letters.
+        others: M sequences, at least one.
+        beyond: The search for a protein ends at the first that is more alike than this.
+
+    Returns:
+        (N,), see `identity`.
+
+    Example:
+        >>> nearest_identity(["MKVLAAGI"], ["WWWWWWWW", "MKVLGAGI"])
+        array([0.875])
+    """
+    from qdyn.data.alignment_kernels import most_alike
+
+    each = [_codes(protein) for protein in others]
+    if not each:
+        raise ArgumentError("Argument `others` must hold at least one sequence.")
+    known = (np.concatenate(each), _ends(each))
+    found = [most_alike(_codes(protein), known, _scores(), _GAPS, beyond) for protein in proteins]
+    return np.array(found, dtype=np.float64)
 
 
 def cluster_by_identity(
@@ -130,20 +157,14 @@ def cluster_by_identity(
     if not len(proteins) or not all(proteins):
         raise ArgumentError("Argument `proteins` must hold at least one sequence, and none that is empty.")
     each = [_codes(protein) for protein in proteins]
-    starts = _ends(each)
     counts = np.stack([np.bincount(codes, minlength=len(LETTERS)) for codes in each])
     words = [_words(codes, word) for codes in each]
     roots, aligned = linked(
-        np.concatenate(each),
-        starts,
-        counts.astype(np.int64),
-        np.concatenate(words),
-        _ends(words),
+        (np.concatenate(each), _ends(each), counts.astype(np.int64)),
+        (np.concatenate(words), _ends(words)),
         threshold,
         _scores(),
-        _OPENING,
-        _EXTENDING,
-        len(RESIDUES),
+        _GAPS,
     )
     _, place, sizes = np.unique(roots, return_inverse=True, return_counts=True)
     rank = np.empty(len(sizes), dtype=np.int64)

@@ -26,6 +26,7 @@ _SOURCES: dict[str, str | type[Source]] = {
     "grammar": "qdyn.data.grammar:Grammar",
     "markov": "qdyn.data.markov:MarkovSphere",
     "small_molecules": "qdyn.data.small_molecules:SmallMolecules",
+    "protein_families": "qdyn.data.protein_families:ProteinFamilies",
     "time_series": "qdyn.data.series_source:TimeSeries",
 }
 

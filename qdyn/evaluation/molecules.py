@@ -295,8 +295,8 @@ def _figures(
         novel=n_novel,
         n_training=None if training is None else len(training.smiles),
         validity=Estimate(share, None, _binomial(share, len(forms))),
-        uniqueness=_uniqueness(len(valid), len(counts), len(once)) if valid else None,
-        novelty=_novelty(len(valid), len(counts), n_novel, [bool(is_novel[form]) for form in once])
+        uniqueness=uniqueness(len(valid), len(counts), len(once)) if valid else None,
+        novelty=novelty(len(valid), len(counts), n_novel, [bool(is_novel[form]) for form in once])
         if valid and n_novel is not None
         else None,
         diversity=internal_diversity(valid[:MOST_COMPARED]) if len(valid) > 1 else None,
@@ -328,13 +328,26 @@ def _binomial(share: float, count: int) -> float | None:
     return math.sqrt(share * (1 - share) / (count - 1)) if count > 1 else None
 
 
-def _uniqueness(valid: int, distinct: int, once: int) -> Estimate:
-    """D / V; without one draw D is less by one if that draw was the only one of its molecule."""
+def uniqueness(valid: int, distinct: int, once: int) -> Estimate:
+    """D / V; without one draw D is less by one if that draw was the only one of its kind.
+
+    Args:
+        valid: V, draws that count.
+        distinct: D, kinds among them.
+        once: How many kinds were drawn once.
+    """
     return Estimate(distinct / valid, None, _binomial(once / valid, valid))
 
 
-def _novelty(valid: int, distinct: int, novel: int, once_novel: Sequence[bool]) -> Estimate:
-    """N / D, with the jackknife over draws."""
+def novelty(valid: int, distinct: int, novel: int, once_novel: Sequence[bool]) -> Estimate:
+    """N / D, with the jackknife over draws.
+
+    Args:
+        valid: V, draws that count.
+        distinct: D, kinds among them.
+        novel: N, of these not trained on.
+        once_novel: Of each kind that was drawn once, whether it is new.
+    """
     new = sum(once_novel)
     groups = [
         (new, novel - 1, distinct - 1),

@@ -9,6 +9,7 @@ from qdyn.models.baselines.identification import HamiltonianIdentification
 from qdyn.models.baselines.in_context import InContextDMD
 from qdyn.models.baselines.least_squares import LeastSquares, Procrustes
 from qdyn.models.baselines.mean import TrainingMean
+from qdyn.models.baselines.ngrams import TaggedNGram
 from qdyn.models.baselines.persistence import Persistence
 from qdyn.models.baselines.series import AutoRegression, SeasonalNaive, Zero
 from qdyn.models.baselines.tokens import Bigram, NGram, Unigram
@@ -27,6 +28,7 @@ __all__ = [
     "Persistence",
     "Procrustes",
     "SeasonalNaive",
+    "TaggedNGram",
     "TrainingMean",
     "Unigram",
     "Zero",

@@ -1,0 +1,348 @@
+r"""Figures of merit of generated proteins: distributions of words, tags recovered, what is new.
+
+None of them says that a sequence folds. They say how far what was generated can be told from what was learnt,
+and how much of it was not simply learnt by heart.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qdyn.checks import check_integer, check_positive
+from qdyn.data.amino_acids import END, RESIDUES, is_protein_vocabulary, residues_of
+from qdyn.data.sequence_identity import nearest_identity
+from qdyn.data.sequences import SequenceDataset
+from qdyn.data.tags import read_tag
+from qdyn.errors import ArgumentError, DatasetError
+from qdyn.evaluation.molecules import novelty, uniqueness
+from qdyn.evaluation.results import Estimate
+
+SMOOTHING = 0.5
+"""Pseudo-count of every word in a divergence: that of Jeffreys' prior."""
+
+
+def word_counts(proteins: Sequence[str], length: int) -> Float[np.ndarray, "proteins words"]:
+    """How often each word of ``length`` residues stands in each protein.
+
+    Args:
+        proteins: N sequences; a word with another letter than the twenty is not counted.
+        length: In [1, 3].
+
+    Returns:
+        (N, 20^length), words in the order of their letters.
+
+    Example:
+        >>> counts = word_counts(["ACCA"], 2)
+        >>> counts.shape, counts[0, [0, 1, 20, 21]].tolist()
+        ((1, 400), [0.0, 1.0, 1.0, 1.0])
+    """
+    check_integer("length", length, minimum=1, maximum=3)
+    number = {"".join(word): place for place, word in enumerate(product(RESIDUES, repeat=length))}
+    counts = np.zeros((len(proteins), len(number)))
+    for row, protein in zip(counts, proteins, strict=True):
+        for start in range(len(protein) - length + 1):
+            place = number.get(protein[start : start + length])
+            if place is not None:
+                row[place] += 1
+    return counts
+
+
+def word_divergence(
+    generated: Sequence[str], reference: Sequence[str], *, length: int, smoothing: float = SMOOTHING
+) -> float:
+    r"""How far the words of generated proteins are from those of a reference, in nats.
+
+    $$D_k = \sum_w q(w) \log \frac{q(w)}{p(w)}, \qquad q(w) = \frac{n_w + a}{\sum_v n_v + a\,20^k}$$
+
+    with q of the generated words of k residues, p likewise of the reference, and a pseudo-count a of every
+    word, without which one word that the reference lacks would make it infinite. It does not vanish for two
+    finite samples of one distribution: compare it with that of a held-out split.
+
+    Args:
+        generated: Sequences of residues.
+        reference: Likewise.
+        length: k, in [1, 3].
+        smoothing: a > 0.
+
+    Source: S. Kullback, R. A. Leibler, Ann. Math. Stat. 22, 79 (1951).
+
+    Example:
+        >>> word_divergence(["ACAC"], ["CACA"], length=1), round(word_divergence(["AA"], ["CC"], length=1), 3)
+        (0.0, 0.268)
+    """
+    check_positive("smoothing", smoothing)
+    shares = []
+    for name, proteins in (("generated", generated), ("reference", reference)):
+        if not len(proteins):
+            raise ArgumentError(f"Argument `{name}` must hold at least one sequence.")
+        counts = word_counts(proteins, length).sum(axis=0) + smoothing
+        shares.append(counts / counts.sum())
+    q, p = shares
+    return float((q * np.log(q / p)).sum())
+
+
+class TagClassifier:
+    r"""Tells from the residues alone which tag a protein has: logistic regression on its short words.
+
+    $$p(c \mid x) \propto \exp(w_c \cdot f(x) + b_c), \qquad
+      \min_{w, b}\; -\frac1N \sum_i \log p(c_i \mid x_i) + \frac{\lambda}{2} \lVert w \rVert^2,$$
+
+    f the square roots of the frequencies of the 20 residues and the 400 pairs of neighbours, standardised
+    over the training proteins. The problem is convex; L-BFGS solves it. It is fitted to training proteins
+    alone and knows no generated one, so it is an independent judge of whether a tag was obeyed, as good as its
+    own accuracy on held-out proteins.
+
+    Args:
+        strength: $\lambda$ > 0.
+
+    Source: C. M. Bishop, Pattern Recognition and Machine Learning (2006), section 4.3.
+
+    Example:
+        >>> judge = TagClassifier().fit(["ACACAC", "CACACA", "WWWKWW", "KWWWKW"], ["x", "x", "y", "y"])
+        >>> judge.predict(["ACCACA", "WKWKWW"]), judge.accuracy(["AAAC", "KKWW"], ["x", "x"]).mean
+        (['x', 'y'], 0.5)
+    """
+
+    def __init__(self, *, strength: float = 0.01) -> None:
+        self.strength = check_positive("strength", strength)
+        self.tags: tuple[str, ...] = ()
+        self._mean = self._scale = torch.zeros(0)
+        self._weights = torch.zeros(0)
+
+    def fit(self, proteins: Sequence[str], tags: Sequence[str]) -> TagClassifier:
+        """Learn from proteins and the tag of each.
+
+        Raises:
+            ArgumentError: fewer than two different tags, or not one for each protein.
+        """
+        if len(proteins) != len(tags) or len(set(tags)) < 2:
+            raise ArgumentError(
+                f"Argument `tags` must hold a tag for each of the {len(proteins)} proteins, of at least two "
+                f"kinds, but holds {len(tags)} of {len(set(tags))}."
+            )
+        self.tags = tuple(sorted(set(tags)))
+        features = _features(proteins)
+        self._mean = features.mean(dim=0)
+        self._scale = features.std(dim=0, correction=0).clamp_min(1e-12)
+        found = self._standardised(features)
+        wanted = torch.tensor([self.tags.index(tag) for tag in tags])
+        self._weights = logistic_regression(found, wanted, len(self.tags), strength=self.strength)
+        return self
+
+    def predict(self, proteins: Sequence[str]) -> list[str]:
+        """The most probable tag of each protein."""
+        if not self.tags:
+            raise ArgumentError(
+                "The classifier must be fitted before it can predict: call fit(proteins, tags)."
+            )
+        if not len(proteins):
+            return []
+        scores = self._standardised(_features(proteins)) @ self._weights
+        return [self.tags[place] for place in scores.argmax(dim=1).tolist()]
+
+    def accuracy(self, proteins: Sequence[str], tags: Sequence[str | None]) -> Estimate:
+        """The share of proteins whose tag it tells."""
+        pairs = zip(self.predict(proteins), tags, strict=True)
+        return Estimate.of(np.array([[float(found == wanted) for found, wanted in pairs]]))
+
+    def _standardised(self, features: Tensor) -> Tensor:
+        wide = (features - self._mean) / self._scale
+        return torch.cat([wide, torch.ones(len(wide), 1, dtype=wide.dtype)], dim=1)
+
+
+@dataclass(frozen=True)
+class ProteinScores:
+    """What was found about generated proteins.
+
+    Shares have standard errors: binomial ones, and those of `qdyn.evaluation.molecules` for what is distinct
+    and novel. These two depend on the number of queries and are not quoted without it.
+
+    Attributes:
+        queries: How many sequences were drawn.
+        valid: Share of them that ended by itself and holds residues alone after its tags.
+        unique: Share of the valid ones that are distinct.
+        novel: Share of the distinct ones that are no training protein.
+        mean_identity: Mean over the distinct ones of the identity to the nearest training protein.
+        tag_recovery: Share of the valid ones whose tag the independent classifier tells from the residues;
+            None without tags.
+        classifier_accuracy: Of that classifier on the held-out proteins: the ceiling of ``tag_recovery``.
+        divergence: k -> `word_divergence` of the valid ones from the held-out proteins.
+        floor: k -> the same of as many training proteins, drawn at random: what equally many true ones have.
+    """
+
+    queries: int
+    valid: Estimate
+    unique: Estimate
+    novel: Estimate
+    mean_identity: Estimate
+    tag_recovery: Estimate | None
+    classifier_accuracy: Estimate | None
+    divergence: Mapping[int, float]
+    floor: Mapping[int, float]
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.queries} sequences drawn",
+            f"  valid               {self.valid}",
+            f"  distinct, of valid  {self.unique}",
+            f"  novel, of distinct  {self.novel}",
+            f"  identity            {self.mean_identity} to the nearest training protein, on average",
+        ]
+        if self.tag_recovery is not None:
+            lines.append(
+                f"  tag recovered       {self.tag_recovery}; of held-out proteins {self.classifier_accuracy}"
+            )
+        words = ", ".join(
+            f"{length}: {value:.4f} ({self.floor[length]:.4f})" for length, value in self.divergence.items()
+        )
+        lines.append(f"  divergence in nats  {words}; in brackets: of as many training proteins")
+        return "\n".join(lines)
+
+
+def judge_proteins(
+    sequences: Int64[Tensor, "count elements"],
+    dataset: SequenceDataset,
+    *,
+    split: str = "test",
+    lengths: Sequence[int] = (1, 2),
+    smoothing: float = SMOOTHING,
+    seed: int = 0,
+) -> ProteinScores:
+    """Judge generated sequences of tokens beside a dataset of proteins.
+
+    The tag that a sequence should obey is the first one that stands in it, whether it was given or drawn.
+
+    Args:
+        sequences: Token numbers (N, elements), ended by ``<eos>``, such as `qdyn.models.sampling` draws.
+        dataset: The whole dataset; its training split is what was learnt.
+        split: What generated words are compared with.
+        lengths: Of words, in [1, 3].
+        smoothing: See `word_divergence`.
+        seed: Of the training proteins whose divergence is the floor.
+
+    Raises:
+        DatasetError: the dataset holds no proteins, or has no such split.
+        ArgumentError: no sequence is valid, or an argument is out of range.
+    """
+    vocabulary = dataset.metadata.vocabulary or ()
+    if not is_protein_vocabulary(vocabulary):
+        raise DatasetError(f"The dataset {dataset.metadata.name} holds no proteins.")
+    train, held_out = _part(dataset, "train"), _part(dataset, split)
+    found = [_read(row, vocabulary) for row in sequences.tolist()]
+    valid = [one for one in found if one is not None]
+    if not valid:
+        raise ArgumentError(f"Argument `sequences` holds no valid protein among its {len(found)}.")
+    proteins = [protein for protein, _ in valid]
+    counts, learnt = Counter(proteins), set(train.proteins)
+    distinct = sorted(counts)
+    once = [protein not in learnt for protein in distinct if counts[protein] == 1]
+    recovery = accuracy = None
+    if len(set(train.tags) - {None}) > 1:
+        judge = TagClassifier().fit(*_tagged(train))
+        recovery = judge.accuracy(proteins, [word for _, word in valid])
+        accuracy = judge.accuracy(*_tagged(held_out))
+    random = np.random.default_rng(np.random.SeedSequence(seed))
+    drawn = [train.proteins[place] for place in random.choice(len(train.proteins), size=len(proteins))]
+    return ProteinScores(
+        queries=len(found),
+        valid=Estimate.of(np.array([[float(one is not None) for one in found]])),
+        unique=uniqueness(len(valid), len(distinct), len(once)),
+        novel=novelty(len(valid), len(distinct), len(set(distinct) - learnt), once),
+        mean_identity=Estimate.of(nearest_identity(distinct, train.proteins)[None]),
+        tag_recovery=recovery,
+        classifier_accuracy=accuracy,
+        divergence=_divergences(proteins, held_out.proteins, lengths, smoothing),
+        floor=_divergences(drawn, held_out.proteins, lengths, smoothing),
+    )
+
+
+def logistic_regression(
+    features: Float[Tensor, "items features"],
+    classes: Int64[Tensor, " items"],
+    n_classes: int,
+    *,
+    strength: float,
+) -> Float[Tensor, "features classes"]:
+    """Weights that minimise the mean cross-entropy plus strength / 2 times their squared norm.
+
+    Args:
+        features: (N, F); the last column is a constant, whose weight, the offset, is not held back.
+        classes: (N,), from 0.
+        n_classes: How many there are.
+        strength: > 0.
+
+    Returns:
+        (F, classes), float64, to a gradient of 1e-7.
+    """
+    wide = features.double()
+    weights = torch.zeros(wide.shape[1], n_classes, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [weights], max_iter=500, tolerance_grad=1e-7, tolerance_change=0.0, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(wide @ weights, classes)
+        loss = loss + 0.5 * strength * weights[:-1].square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    return weights.detach()
+
+
+@dataclass(frozen=True)
+class _Known:
+    proteins: list[str]
+    tags: list[str | None]
+
+
+def _part(dataset: SequenceDataset, split: str) -> _Known:
+    tokens = dataset.split(split).sequences()
+    words = dataset.metadata.vocabulary or ()
+    tags = [next((words[n] for n in row if read_tag(words[n])), None) for row in tokens.tolist()]
+    return _Known(residues_of(tokens, words), tags)
+
+
+def _tagged(known: _Known) -> tuple[list[str], list[str]]:
+    pairs = [(one, word) for one, word in zip(known.proteins, known.tags, strict=True) if word is not None]
+    return [one for one, _ in pairs], [word for _, word in pairs]
+
+
+def _read(row: list[int], vocabulary: Sequence[str]) -> tuple[str, str | None] | None:
+    """Residues and first tag of a generated row; None where it did not end, or holds anything else."""
+    words = [vocabulary[number] for number in row[1:]]
+    if END not in words:
+        return None
+    said = words[: words.index(END)]
+    tags = [word for word in said if read_tag(word)]
+    rest = said[len(tags) :]
+    # Tags behind the first residue are no tags in front.
+    if said[: len(tags)] != tags or not rest or any(len(word) > 1 for word in rest):
+        return None
+    return "".join(rest), tags[0] if tags else None
+
+
+def _divergences(
+    proteins: Sequence[str], reference: Sequence[str], lengths: Sequence[int], smoothing: float
+) -> dict[int, float]:
+    return {
+        length: word_divergence(proteins, reference, length=length, smoothing=smoothing) for length in lengths
+    }
+
+
+def _features(proteins: Sequence[str]) -> Tensor:
+    parts: list[NDArray[np.float64]] = []
+    for length in (1, 2):
+        counts = word_counts(proteins, length)
+        parts.append(np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)))
+    return torch.from_numpy(np.concatenate(parts, axis=1))
