@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -14,6 +17,9 @@ from qdyn.errors import DatasetError, nearest
 
 _RESIDENT_BYTES = 1 << 30
 
+Members: TypeAlias = tuple[Tensor, Tensor, Tensor, Tensor | None]
+"""Inputs, targets, mask and conditions of all members of an ensemble."""
+
 
 def steps_per_epoch(n_sequences: int, batch_size: int) -> int:
     """Updates in one pass over the data; what does not fill a batch waits for the next pass.
@@ -24,7 +30,9 @@ def steps_per_epoch(n_sequences: int, batch_size: int) -> int:
     return max(1, n_sequences // batch_size)
 
 
-def batch_indices(*, seed: int, step: int, n_sequences: int, batch_size: int) -> np.ndarray:
+def batch_indices(
+    *, seed: int, step: int, n_sequences: int, batch_size: int, shuffled: bool = True
+) -> np.ndarray:
     """The sequences that the model of ``seed`` sees at ``step``: a pure function of its arguments.
 
     Each pass over the data has its own order, drawn from ``SeedSequence([seed, epoch])``: neither the other
@@ -35,10 +43,16 @@ def batch_indices(*, seed: int, step: int, n_sequences: int, batch_size: int) ->
         step: Number of updates already done, >= 0.
         n_sequences: Sequences in the split.
         batch_size: Sequences in a batch; a smaller split gives smaller batches.
+        shuffled: Without, every pass takes them as they stand.
     """
     epoch, within = divmod(step, steps_per_epoch(n_sequences, batch_size))
-    order = np.random.default_rng(np.random.SeedSequence([seed, epoch])).permutation(n_sequences)
+    order = _order(seed, epoch, n_sequences) if shuffled else np.arange(n_sequences)
     return order[within * batch_size : (within + 1) * batch_size]
+
+
+@lru_cache(maxsize=1024)
+def _order(seed: int, epoch: int, n_sequences: int) -> np.ndarray:
+    return np.random.default_rng(np.random.SeedSequence([seed, epoch])).permutation(n_sequences)
 
 
 class BatchSource:
@@ -98,11 +112,13 @@ class BatchSource:
         return torch.stack([batch.conditions[name] for name in self._names], -1) if self._names else None
 
     def members(
-        self, seeds: tuple[int, ...], *, step: int, batch_size: int
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        self, seeds: tuple[int, ...], *, step: int, batch_size: int, shuffled: bool = True
+    ) -> Members:
         """Inputs, targets, mask and conditions (seeds, batch, ...) of one step, in each seed's own order."""
         rows = [
-            batch_indices(seed=seed, step=step, n_sequences=len(self), batch_size=batch_size)
+            batch_indices(
+                seed=seed, step=step, n_sequences=len(self), batch_size=batch_size, shuffled=shuffled
+            )
             for seed in seeds
         ]
         drawn = self.batch(np.concatenate(rows))
@@ -119,6 +135,12 @@ class BatchSource:
         """The split in order, cut into ``batch_size`` sequences at a time."""
         return np.array_split(np.arange(len(self)), math.ceil(len(self) / batch_size)) if len(self) else []
 
+    def evaluations(self, batch_size: int) -> Iterator[tuple[int, Members, bool]]:
+        """The split in order: how many sequences, what they are, and whether they are one for all members."""
+        for chunk in self.chunks(batch_size):
+            batch = self.batch(chunk)
+            yield len(chunk), (batch.inputs, batch.targets, batch.mask, self.told(batch)), True
+
     def _estimate_bytes(self) -> int:
         one = self._fetch(np.zeros(1, dtype=np.int64))
         tensors = (one.inputs, one.targets, one.mask)
@@ -128,3 +150,54 @@ class BatchSource:
         batch = self._dataset.batch(indices)
         check_batch(batch, self._dataset.metadata)
         return batch.to(self._device, self._dtype)
+
+
+class StackedSource:
+    """Batches of several splits side by side: all seeds on the first, then all on the second, and so on.
+
+    Args:
+        sources: One for each dataset, with equally many sequences of one shape.
+        seeds: Members on each of them.
+
+    Raises:
+        DatasetError: the splits have different numbers of sequences.
+    """
+
+    def __init__(self, sources: Sequence[BatchSource], *, seeds: int) -> None:
+        self._sources, self._seeds = list(sources), seeds
+        lengths = sorted({len(source) for source in sources})
+        if len(lengths) > 1:
+            raise DatasetError(
+                f"Datasets trained on together must have splits of one length, but have {lengths} sequences."
+            )
+
+    def __len__(self) -> int:
+        return len(self._sources[0])
+
+    def members(
+        self, seeds: tuple[int, ...], *, step: int, batch_size: int, shuffled: bool = True
+    ) -> Members:
+        """See `BatchSource.members`; (datasets * seeds, batch, ...)."""
+        drawn = [
+            source.members(seeds, step=step, batch_size=batch_size, shuffled=shuffled)
+            for source in self._sources
+        ]
+        return _side_by_side(drawn)
+
+    def evaluations(self, batch_size: int) -> Iterator[tuple[int, Members, bool]]:
+        """See `BatchSource.evaluations`."""
+        every = [source.evaluations(batch_size) for source in self._sources]
+        for parts in zip(*every, strict=True):
+            repeated: list[Members] = [
+                tuple(  # type: ignore[misc]
+                    None if one is None else one.expand(self._seeds, *one.shape) for one in data
+                )
+                for _, data, _ in parts
+            ]
+            yield parts[0][0], _side_by_side(repeated), False
+
+
+def _side_by_side(parts: Sequence[Members]) -> Members:
+    inputs, targets, mask = (torch.cat([part[k] for part in parts]) for k in range(3))  # type: ignore[misc]
+    told = [part[3] for part in parts if part[3] is not None]
+    return inputs, targets, mask, torch.cat(told) if told else None

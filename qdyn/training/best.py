@@ -1,4 +1,4 @@
-"""The best parameters of each member so far, by what the validation split says: early stopping."""
+"""The best parameters of each member so far, by the validation split or by the loss of training itself."""
 
 from __future__ import annotations
 
@@ -14,11 +14,26 @@ class Best:
     Attributes:
         figures: The lowest so far, (members,), infinite before the first.
         parameters: Those that reached it, stacked over members; empty before the first.
+        losses: Sum of the losses of the mini-batches since the last evaluation, (members,).
+        count: How many they are.
     """
 
     def __init__(self, members: int) -> None:
         self.figures = torch.full((members,), torch.inf, dtype=torch.float64)
         self.parameters: dict[str, Tensor] = {}
+        self.losses = torch.zeros(members, dtype=torch.float64)
+        self.count = 0
+
+    def add(self, losses: Tensor) -> None:
+        """Take note of the losses of one update."""
+        self.losses = self.losses + losses.double()
+        self.count += 1
+
+    def mean_loss(self) -> Tensor:
+        """The mean of the losses since it was asked for last."""
+        mean = self.losses / self.count
+        self.losses, self.count = torch.zeros_like(self.losses), 0
+        return mean
 
     @torch.no_grad()
     def see(self, ensemble: Ensemble, figures: Tensor) -> None:

@@ -16,7 +16,7 @@ from qdyn.training.best import Best
 from qdyn.training.ensembles import Ensemble
 
 _FORMAT = "qdyn-checkpoint-1"
-_PARAMETERS, _BEST = "parameters", "best"
+_PARAMETERS, _BEST, _LOSSES = "parameters", "best", "losses"
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,13 @@ def save_checkpoint(
         for key, value in optimiser.state.get(parameter, {}).items():
             if key != "step":
                 tensors[f"{key}/{name}"] = value.cpu().contiguous()
+    if best is not None:
+        tensors[_LOSSES] = best.losses.cpu()
     if best is not None and best.parameters:
         tensors[_BEST] = best.figures.cpu()
         tensors |= {f"{_BEST}/{name}": tensor.cpu() for name, tensor in best.parameters.items()}
     metadata = {"format": _FORMAT, "step": str(position.step), "seconds": repr(position.seconds)}
+    metadata |= {} if best is None else {"losses": str(best.count)}
     with replacing(path) as beside:
         save_file(tensors, beside, metadata=metadata)
 
@@ -79,6 +82,8 @@ def load_checkpoint(
                 for key, value in tensors.items()
                 if key.endswith(f"/{name}") and not key.startswith((_PARAMETERS, _BEST))
             }
+    if best is not None and _LOSSES in tensors:
+        best.losses, best.count = tensors[_LOSSES], int(metadata["losses"])
     if best is not None and _BEST in tensors:
         best.figures = tensors[_BEST]
         best.parameters = {

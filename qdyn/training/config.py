@@ -14,7 +14,7 @@ from qdyn.models.config import ModelConfig, ModelSection
 from qdyn.shipped import find_yaml
 
 OptimiserName = Literal["adam", "adamw", "lbfgs", "riemannian", "natural"]
-LossName = Literal["L_B", "L_A", "L_half", "L_1", "v1"]
+LossName = Literal["L_B", "L_A", "L_half", "L_1", "v1", "MSE", "MSE_last"]
 PhaseChoice = Literal["raw", "first_real"]
 
 
@@ -62,11 +62,14 @@ class TrainingConfig:
             update turns the eigenvectors of a unitary.
         schedule: "cosine" falls to ``learning_rate_floor`` at the last step; "constant" does not fall.
         learning_rate_floor: What the cosine falls to, in [0, learning_rate].
+        learning_rate_every: Steps for which the learning rate stays the same, >= 1.
         weight_decay: Share of every parameter that an update of "adamw" takes away, in units of the learning
             rate, >= 0.
         gradient_clip: Largest Euclidean norm of one seed's gradient; None does not clip.
-        keep: Which parameters a run ends with: "last", or for each seed the "best" of all evaluations on the
-            validation split, by L_1 (early stopping).
+        order: "shuffled" draws each pass over the data anew; "in_order" takes sequences as they stand.
+        keep: Which parameters a run ends with: "last"; for each seed the "best" of all evaluations on the
+            validation split (early stopping); or "best_training", those at the end of that stretch of
+            ``evaluate_every`` steps in which the mean loss of the mini-batches was lowest.
         seeds: One model is trained for each: it fixes the initial parameters and the order of the data.
         log_every: Steps between lines of the log.
         evaluate_every: Steps between evaluations on the validation split.
@@ -83,9 +86,11 @@ class TrainingConfig:
     learning_rate: float = 2e-2
     schedule: Literal["cosine", "constant"] = "cosine"
     learning_rate_floor: float = 1e-4
+    learning_rate_every: int = 1
     weight_decay: float = 0.0
     gradient_clip: float | None = None
-    keep: Literal["last", "best"] = "last"
+    order: Literal["shuffled", "in_order"] = "shuffled"
+    keep: Literal["last", "best", "best_training"] = "last"
     seeds: tuple[int, ...] = (0, 1, 2, 3)
     log_every: int = 10
     evaluate_every: int = 100
@@ -95,7 +100,8 @@ class TrainingConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "evaluate_every", "checkpoint_every"):
+        every = ("learning_rate_every", "log_every", "evaluate_every", "checkpoint_every")
+        for name in ("steps", "batch_size", *every):
             check_integer(f"training.{name}", getattr(self, name), minimum=1)
         check_positive("training.learning_rate", self.learning_rate)
         if not 0 <= self.learning_rate_floor <= self.learning_rate:

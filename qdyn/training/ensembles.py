@@ -110,6 +110,12 @@ class Ensemble:
         found: Mapping[str, Ansatz] = getattr(self._models[0], "unitaries", {})
         return found
 
+    @property
+    def validation_metric(self) -> LossName:
+        """The loss that says on the validation split what a model is worth: L_1, unless it names another."""
+        named: LossName = getattr(self._models[0], "validation_metric", "L_1")
+        return named
+
     def first_non_finite(self) -> int | None:
         """The first member with a parameter that is NaN or infinite."""
         for tensor in self.parameters.values():
@@ -132,8 +138,10 @@ class Ensemble:
 def clip_members(parameters: dict[str, Tensor], *, largest_norm: float) -> None:
     """Scale each member's gradient to a Euclidean norm of at most ``largest_norm``, by itself."""
     gradients = [tensor.grad for tensor in parameters.values() if tensor.grad is not None]
-    squares = [gradient.square().flatten(1).sum(dim=1) for gradient in gradients]
-    norms = torch.stack(squares).sum(dim=0).sqrt()
+    norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])
+    norms = torch.linalg.vector_norm(norms, dim=0)
+    if bool((norms <= largest_norm).all()):
+        return
     scale = (largest_norm / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1.0)
     for gradient in gradients:
         gradient.mul_(scale.reshape(-1, *[1] * (gradient.ndim - 1)))

@@ -5,25 +5,23 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from qdyn.errors import RunError
-from qdyn.training.batches import BatchSource
+from qdyn.training.batches import BatchSource, StackedSource
 from qdyn.training.best import Best
 from qdyn.training.callbacks import Callback, Progress, StopRun
 from qdyn.training.checkpoints import Position, save_checkpoint
-from qdyn.training.config import LossName, TrainingConfig
+from qdyn.training.config import TrainingConfig
 from qdyn.training.ensembles import Ensemble, clip_members
-from qdyn.training.log import TrainingLog
 from qdyn.training.schedules import learning_rate
-
-VALIDATION_METRIC: LossName = "L_1"
 
 
 class TrainingInterrupted(KeyboardInterrupt):
@@ -63,6 +61,22 @@ def deferred_interrupt() -> Iterator[Interrupt]:
         signal.signal(signal.SIGINT, before)
 
 
+@runtime_checkable
+class LossLog(Protocol):
+    """Where the lines of a run go: see `TrainingLog.write`."""
+
+    def write(
+        self,
+        *,
+        step: int,
+        seconds: float,
+        learning_rate: float,
+        loss: Sequence[float],
+        validation: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        """Take down one line."""
+
+
 class TrainingLoop:
     """One run's loop; everything it needs to be repeated is a function of the step.
 
@@ -88,9 +102,9 @@ class TrainingLoop:
         optimiser: torch.optim.Optimizer,
         config: TrainingConfig,
         *,
-        train: BatchSource,
-        validation: BatchSource | None,
-        log: TrainingLog,
+        train: BatchSource | StackedSource,
+        validation: BatchSource | StackedSource | None,
+        log: LossLog,
         checkpoint: Path,
         callbacks: Sequence[Callback],
         interrupt: Interrupt,
@@ -106,6 +120,8 @@ class TrainingLoop:
         self._callbacks = callbacks
         self._interrupt = interrupt
         self._best = best
+        # Several datasets repeat the seeds.
+        self._seeds = config.seeds * (len(ensemble) // len(config.seeds))
         self.position = Position(step=0, seconds=0.0)
 
     def run(self, start: Position) -> None:
@@ -124,14 +140,15 @@ class TrainingLoop:
             rate = learning_rate(self._config, step)
             loss = self._update(step, rate)
             done = step + 1
-            validation = self._evaluate() if self._due(done, self._config.evaluate_every) else None
-            if self._best is not None and validation is not None:
-                self._best.see(self._ensemble, torch.from_numpy(validation[VALIDATION_METRIC]))
+            due = self._due(done, self._config.evaluate_every)
+            validation = self._evaluate() if due else None
+            if self._best is not None:
+                self._keep_best(self._best, loss, validation, due=due)
             self.position = Position(step=done, seconds=time.perf_counter() - began)
             progress = Progress(
                 step=done,
                 steps=self._config.steps,
-                seeds=self._config.seeds,
+                seeds=self._seeds,
                 learning_rate=rate,
                 loss=loss,
                 seconds=self.position.seconds,
@@ -156,7 +173,12 @@ class TrainingLoop:
 
     def _update(self, step: int, rate: float) -> np.ndarray:
         config = self._config
-        batch = self._train.members(config.seeds, step=step, batch_size=config.batch_size)
+        batch = self._train.members(
+            config.seeds,
+            step=step,
+            batch_size=config.batch_size,
+            shuffled=config.order == "shuffled",
+        )
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.zero_grad(set_to_none=True)
@@ -178,16 +200,23 @@ class TrainingLoop:
         """The mean metric of each member over the validation split."""
         if self._validation is None:
             return None
+        metric = self._ensemble.validation_metric
         total = np.zeros(len(self._ensemble))
         with self._ensemble.evaluating():
-            for chunk in self._validation.chunks(self._config.batch_size):
-                batch = self._validation.batch(chunk)
-                told = self._validation.told(batch)
-                means = self._ensemble.losses(
-                    VALIDATION_METRIC, batch.inputs, batch.targets, batch.mask, told, same_data=True
-                )
-                total += len(chunk) * means.cpu().double().numpy()
-        return {VALIDATION_METRIC: total / len(self._validation)}
+            for count, data, same in self._validation.evaluations(self._config.batch_size):
+                means = self._ensemble.losses(metric, *data, same_data=same)
+                total += count * means.cpu().double().numpy()
+        return {metric: total / len(self._validation)}
+
+    def _keep_best(
+        self, best: Best, loss: np.ndarray, validation: dict[str, np.ndarray] | None, *, due: bool
+    ) -> None:
+        if self._config.keep == "best_training":
+            best.add(torch.from_numpy(loss))
+            if due:
+                best.see(self._ensemble, best.mean_loss())
+        elif validation is not None:
+            best.see(self._ensemble, torch.from_numpy(validation[self._ensemble.validation_metric]))
 
     def _write_line(self, progress: Progress) -> None:
         self._log.write(
@@ -220,6 +249,6 @@ class TrainingLoop:
         kept = "the last checkpoint is kept" if self._checkpoint.is_file() else "there was no checkpoint yet"
         return RunError(
             f"Training diverged: at step {step} the loss or a parameter of seed "
-            f"{self._config.seeds[member]} is "
+            f"{self._seeds[member]} is "
             f"not finite ({kept}); lower training.learning_rate or set training.gradient_clip."
         )

@@ -12,7 +12,8 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
 
     $$\eta(s) = \eta_{floor} + (\eta_0 - \eta_{floor}) \tfrac12 (1 + \cos(\pi s / S))$$
 
-    for the cosine schedule of $S$ steps, and $\eta_0$ for the constant one.
+    for the cosine schedule of $S$ steps, and $\eta_0$ for the constant one. With ``learning_rate_every`` m,
+    s is rounded down to a multiple of m.
 
     >>> config = TrainingConfig(steps=100, learning_rate=0.02, learning_rate_floor=0.0)
     >>> [round(learning_rate(config, step), 4) for step in (0, 50, 100)]
@@ -20,5 +21,6 @@ def learning_rate(config: TrainingConfig, step: int) -> float:
     """
     if config.schedule == "constant":
         return config.learning_rate
-    fall = 0.5 * (1 + math.cos(math.pi * min(step, config.steps) / config.steps))
+    step = min(step, config.steps) // config.learning_rate_every * config.learning_rate_every
+    fall = 0.5 * (1 + math.cos(math.pi * step / config.steps))
     return config.learning_rate_floor + (config.learning_rate - config.learning_rate_floor) * fall
