@@ -98,8 +98,8 @@ class TagClassifier:
 
     f the square roots of the frequencies of the 20 residues and the 400 pairs of neighbours, standardised
     over the training proteins. The problem is convex; L-BFGS solves it. It is fitted to training proteins
-    alone and knows no generated one, so it is an independent judge of whether a tag was obeyed, as good as its
-    own accuracy on held-out proteins.
+    alone and knows no generated one: an independent judge of whether a tag was obeyed, as good as its own
+    accuracy on held-out proteins.
 
     Args:
         strength: $\lambda$ > 0.
