@@ -90,8 +90,8 @@ def expressibility(
         >>> circuit = Circuit(q=1)
         >>> angles = circuit.slot("weights", 2)
         >>> family = CircuitFamily(circuit.ry(0, angles[0]).rz(0, angles[1]))
-        >>> found = expressibility(family, pairs=2000, bins=20)
-        >>> found.corrected > 10 * found.random_level
+        >>> found = expressibility(family, pairs=8000, bins=20)
+        >>> found.corrected > 4 * found.standard_error
         True
     """
     return expressibility_of(

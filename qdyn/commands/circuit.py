@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from qdyn.commands.parsing import CommandParser, integer
 if TYPE_CHECKING:
     from qdyn.circuits.program import Program
     from qdyn.data.batch import Batch
+    from qdyn.data.sequences import SequenceDataset
     from qdyn.models.qsa import QSAPredictor
 
 SUMMARY = "Show a model's attention as a circuit: count, draw, export, measure"
@@ -97,8 +99,8 @@ def run(options: Any) -> int:
     return 0
 
 
-def _model_and_sequence(options: Any) -> tuple[QSAPredictor, Batch]:
-    """The predictor, and the first steps of one test sequence."""
+def model_and_data(name: str, overrides: Sequence[str] = ()) -> tuple[QSAPredictor, SequenceDataset]:
+    """Quantum self-attention as a preset starts or as a run has trained it, and its dataset."""
     from qdyn.data.load import load_dataset
     from qdyn.errors import ArgumentError
     from qdyn.models.qsa import QSAPredictor
@@ -106,17 +108,25 @@ def _model_and_sequence(options: Any) -> tuple[QSAPredictor, Batch]:
     from qdyn.training.config import load_config
     from qdyn.training.run import load_run
 
-    if (Path(options.model) / "run.json").is_file():
-        if options.set:
+    if (Path(name) / "run.json").is_file():
+        if overrides:
             raise ArgumentError("Argument `--set` changes a preset, but a run was given.")
-        run = load_run(options.model)
+        run = load_run(name)
         data, model = run.dataset(), run.model(0)
     else:
-        config = load_config(options.model, overrides=options.set)
+        config = load_config(name, overrides=overrides)
         data = load_dataset(config.dataset.name, phase_convention=config.dataset.phase_convention)
         model = build_model(config.model, data.metadata, seed=config.training.seeds[0])
     if not isinstance(model, QSAPredictor):
         raise ArgumentError(f"Argument `PRESET` must be quantum self-attention, but is {model.label}.")
+    return model, data
+
+
+def _model_and_sequence(options: Any) -> tuple[QSAPredictor, Batch]:
+    """The predictor, and the first steps of one test sequence."""
+    from qdyn.errors import ArgumentError
+
+    model, data = model_and_data(options.model, options.set)
     part = data.split("test")
     batch = part.batch([options.sequence])
     longest = int(batch.mask.sum())
