@@ -35,7 +35,16 @@ from qdyn.errors import ArgumentError, ConfigError, nearest
 ENTRY_POINTS = "qdyn.attention"
 """The group of entry points under which other packages offer mechanisms."""
 
-_OURS = {"softmax": "qdyn.attention.softmax"}
+_OURS = {
+    "fidelity": "qdyn.attention.fidelity_kernel",
+    "gaussian_projected": "qdyn.attention.gaussian_projected",
+    "hadamard": "qdyn.attention.hadamard_overlap",
+    "logic": "qdyn.attention.logic_similarity",
+    "measured": "qdyn.attention.measured_vectors",
+    "mixed_state": "qdyn.attention.mixed_state",
+    "qksan": "qdyn.attention.kernel_gate",
+    "softmax": "qdyn.attention.softmax",
+}
 _REGISTERED: dict[str, type[Attention]] = {}
 
 Mechanism = TypeVar("Mechanism", bound="type[Attention]")

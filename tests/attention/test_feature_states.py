@@ -52,11 +52,11 @@ def test_states_train_for_many_seeds_at_once(encoding: str) -> None:
     x = features(2, 3, 6)
 
     def loss(own: dict[str, torch.Tensor]) -> torch.Tensor:
-        return functional_call(models[0], (own, {}), (x,))[..., 0].abs().square().sum()
+        return functional_call(models[0], (own, {}), (x,))[..., 1].abs().square().sum()
 
     batched = vmap(grad(loss))(parameters)
     for seed, model in enumerate(models):
-        model(x)[..., 0].abs().square().sum().backward()
+        model(x)[..., 1].abs().square().sum().backward()
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None
             torch.testing.assert_close(batched[name][seed], parameter.grad, rtol=1e-10, atol=1e-12)
