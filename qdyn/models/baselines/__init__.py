@@ -5,8 +5,10 @@ from __future__ import annotations
 from qdyn.models.baselines.chance import Chance
 from qdyn.models.baselines.common import Baseline
 from qdyn.models.baselines.hamiltonian import ExactEvolution, MeanHamiltonian
+from qdyn.models.baselines.higher_order_dmd import HigherOrderDMD
 from qdyn.models.baselines.identification import HamiltonianIdentification
 from qdyn.models.baselines.in_context import InContextDMD
+from qdyn.models.baselines.labels import BagOfWords, MajorityClass, NaiveBayes
 from qdyn.models.baselines.least_squares import LeastSquares, Procrustes
 from qdyn.models.baselines.mean import TrainingMean
 from qdyn.models.baselines.ngrams import TaggedNGram
@@ -16,15 +18,19 @@ from qdyn.models.baselines.tokens import Bigram, NGram, Unigram
 
 __all__ = [
     "AutoRegression",
+    "BagOfWords",
     "Baseline",
     "Bigram",
     "Chance",
     "ExactEvolution",
     "HamiltonianIdentification",
+    "HigherOrderDMD",
     "InContextDMD",
     "LeastSquares",
+    "MajorityClass",
     "MeanHamiltonian",
     "NGram",
+    "NaiveBayes",
     "Persistence",
     "Procrustes",
     "SeasonalNaive",
