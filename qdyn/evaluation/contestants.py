@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
+from qdyn.data.tags import label_numbers, tag_numbers
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation.results import RAW_SUFFIX, Standing
 from qdyn.models.base import Predictor
 from qdyn.models.baselines import (
     AutoRegression,
+    BagOfWords,
     Baseline,
     Bigram,
     Chance,
@@ -21,11 +23,14 @@ from qdyn.models.baselines import (
     HamiltonianIdentification,
     InContextDMD,
     LeastSquares,
+    MajorityClass,
     MeanHamiltonian,
+    NaiveBayes,
     NGram,
     Persistence,
     Procrustes,
     SeasonalNaive,
+    TaggedNGram,
     TrainingMean,
     Unigram,
     Zero,
@@ -141,14 +146,18 @@ def baselines(dataset: SequenceDataset) -> tuple[list[Contestant], list[str]]:
 
 
 def _suited_to(data: SequenceMetadata, n_steps: int) -> list[Baseline]:
+    if label_numbers(data.vocabulary):
+        return [Chance(), MajorityClass(), NaiveBayes(), BagOfWords()]
     if data.kind == "token":
-        every = [Chance(), Unigram(), Bigram(), Persistence()]
+        every: list[Baseline] = [Chance(), Unigram(), Bigram(), Persistence()]
+        if tag_numbers(data.vocabulary):
+            every += [TaggedNGram(1), TaggedNGram(3)]
         return [*every, NGram(3)] if data.dimension <= _LARGEST_TRIGRAM_VOCABULARY else every
     if not data.normalised:
-        every = [TrainingMean(), Persistence(), LeastSquares(), InContextDMD()]
+        series = [TrainingMean(), Persistence(), LeastSquares(), InContextDMD()]
         if data.dimension > 1:
-            return every
-        return [*every, Zero(), SeasonalNaive(), AutoRegression(min(n_steps, _LONGEST_MEMORY))]
+            return series
+        return [*series, Zero(), SeasonalNaive(), AutoRegression(min(n_steps, _LONGEST_MEMORY))]
     if data.kind == "real":
         return [Chance(), Persistence(), LeastSquares()]
     return [Chance(), Persistence(), *_linear()]

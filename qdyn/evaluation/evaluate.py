@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from qdyn.checks import check_integer
 from qdyn.data.sequences import Batch, SequenceDataset
+from qdyn.data.tags import LABEL, read_tag
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation.contestants import Contestant, baselines, of_predictors, of_run
 from qdyn.evaluation.evaluation import Evaluation
@@ -185,7 +186,7 @@ def _evaluate(
         example=example,
         attention=_mean_attention(lead.contestant, part) if lead else None,
         training=_training_curves(run) if run else None,
-        notes=tuple(remarks),
+        notes=(*_task_notes(part), *remarks),
         seconds=time.perf_counter() - started,
     )
     if folder is None:
@@ -247,6 +248,17 @@ def _add_padded(
         if (found := scores.get(one.key)) is not None:
             padded = score(one, part).losses["L_1"]
             scores[one.key] = replace(found, losses=found.losses | {"L_1_padded": padded})
+
+
+def _task_notes(part: SequenceDataset) -> tuple[str, ...]:
+    """What a reader must know of a labelled dataset."""
+    classes = [read_tag(word) for word in part.metadata.vocabulary or ()]
+    values = [found[1] for found in classes if found is not None and found[0] == LABEL]
+    if not values:
+        return ()
+    return (
+        f"Judged at the label alone, each forecast given that it is one of {', '.join(values)}.",
+    )
 
 
 def _roll_out_lengths(

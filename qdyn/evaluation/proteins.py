@@ -25,6 +25,7 @@ from qdyn.data.tags import read_tag
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation.molecules import novelty, uniqueness
 from qdyn.evaluation.results import Estimate
+from qdyn.models.logistic import logistic_regression
 
 SMOOTHING = 0.5
 """Pseudo-count of every word in a divergence: that of Jeffreys' prior."""
@@ -91,20 +92,14 @@ def word_divergence(
 
 
 class TagClassifier:
-    r"""Tells from the residues alone which tag a protein has: logistic regression on its short words.
+    """Tells from the residues alone which tag a protein has: logistic regression on its short words.
 
-    $$p(c \mid x) \propto \exp(w_c \cdot f(x) + b_c), \qquad
-      \min_{w, b}\; -\frac1N \sum_i \log p(c_i \mid x_i) + \frac{\lambda}{2} \lVert w \rVert^2,$$
-
-    f the square roots of the frequencies of the 20 residues and the 400 pairs of neighbours, standardised
-    over the training proteins. The problem is convex; L-BFGS solves it. It is fitted to training proteins
-    alone and knows no generated one: an independent judge of whether a tag was obeyed, as good as its own
-    accuracy on held-out proteins.
+    The features are the square roots of the frequencies of the 20 residues and the 400 pairs of neighbours,
+    standardised over the training proteins. It is fitted to training proteins alone and knows no generated
+    one: an independent judge of whether a tag was obeyed, as good as its own accuracy on held-out proteins.
 
     Args:
-        strength: $\lambda$ > 0.
-
-    Source: C. M. Bishop, Pattern Recognition and Machine Learning (2006), section 4.3.
+        strength: Of the penalty on the weights, > 0: see `qdyn.models.logistic.logistic_regression`.
 
     Example:
         >>> judge = TagClassifier().fit(["ACACAC", "CACACA", "WWWKWW", "KWWWKW"], ["x", "x", "y", "y"])
@@ -116,7 +111,7 @@ class TagClassifier:
         self.strength = check_positive("strength", strength)
         self.tags: tuple[str, ...] = ()
         self._mean = self._scale = torch.zeros(0)
-        self._weights = torch.zeros(0)
+        self._weights = self._offsets = torch.zeros(0)
 
     def fit(self, proteins: Sequence[str], tags: Sequence[str]) -> TagClassifier:
         """Learn from proteins and the tag of each.
@@ -135,7 +130,9 @@ class TagClassifier:
         self._scale = features.std(dim=0, correction=0).clamp_min(1e-12)
         found = self._standardised(features)
         wanted = torch.tensor([self.tags.index(tag) for tag in tags])
-        self._weights = logistic_regression(found, wanted, len(self.tags), strength=self.strength)
+        self._weights, self._offsets = logistic_regression(
+            found, wanted, n_classes=len(self.tags), strength=self.strength
+        )
         return self
 
     def predict(self, proteins: Sequence[str]) -> list[str]:
@@ -146,7 +143,7 @@ class TagClassifier:
             )
         if not len(proteins):
             return []
-        scores = self._standardised(_features(proteins)) @ self._weights
+        scores = self._standardised(_features(proteins)) @ self._weights + self._offsets
         return [self.tags[place] for place in scores.argmax(dim=1).tolist()]
 
     def accuracy(self, proteins: Sequence[str], tags: Sequence[str | None]) -> Estimate:
@@ -155,8 +152,7 @@ class TagClassifier:
         return Estimate.of(np.array([[float(found == wanted) for found, wanted in pairs]]))
 
     def _standardised(self, features: Tensor) -> Tensor:
-        wide = (features - self._mean) / self._scale
-        return torch.cat([wide, torch.ones(len(wide), 1, dtype=wide.dtype)], dim=1)
+        return (features - self._mean) / self._scale
 
 
 @dataclass(frozen=True)
@@ -263,41 +259,6 @@ def judge_proteins(
         divergence=_divergences(proteins, held_out.proteins, lengths, smoothing),
         floor=_divergences(drawn, held_out.proteins, lengths, smoothing),
     )
-
-
-def logistic_regression(
-    features: Float[Tensor, "items features"],
-    classes: Int64[Tensor, " items"],
-    n_classes: int,
-    *,
-    strength: float,
-) -> Float[Tensor, "features classes"]:
-    """Weights that minimise the mean cross-entropy plus strength / 2 times their squared norm.
-
-    Args:
-        features: (N, F); the last column is a constant, whose weight, the offset, is not held back.
-        classes: (N,), from 0.
-        n_classes: How many there are.
-        strength: > 0.
-
-    Returns:
-        (F, classes), float64, to a gradient of 1e-7.
-    """
-    wide = features.double()
-    weights = torch.zeros(wide.shape[1], n_classes, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS(
-        [weights], max_iter=500, tolerance_grad=1e-7, tolerance_change=0.0, line_search_fn="strong_wolfe"
-    )
-
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        loss = torch.nn.functional.cross_entropy(wide @ weights, classes)
-        loss = loss + 0.5 * strength * weights[:-1].square().sum()
-        loss.backward()
-        return loss
-
-    optimiser.step(closure)
-    return weights.detach()
 
 
 @dataclass(frozen=True)

@@ -64,8 +64,8 @@ class Row:
         phase_convention: Of the states it was fitted to and saw; None where the data are not quantum states.
         n_seeds: Predictors averaged over.
         metrics: Name -> estimate: L_1, L_half and either fidelity (vectors) or accuracy (tokens); L_B,
-            L_1_excess, L_1_padded and perplexity where they exist. For real vectors that are no unit vectors
-            NMSE, MSE.
+            L_1_excess, L_1_padded, L_1_residue and perplexity where they exist. For real vectors that are no
+            unit vectors NMSE, MSE.
         horizons: One for each seed; empty where nothing was rolled out.
         parameters: Real numbers learnt.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qdyn.data.amino_acids import LETTERS, is_protein_vocabulary
 from qdyn.data.array_checks import check_batch
 from qdyn.data.sequences import Batch, SequenceDataset
+from qdyn.data.tags import among, label_numbers, label_steps
 from qdyn.errors import DatasetError
 from qdyn.evaluation.contestants import Contestant
 from qdyn.evaluation.metrics import (
@@ -113,7 +115,11 @@ def score(
         error_unit: Squared error that counts as 1 for real vectors that are no unit vectors: see
             `error_of_the_mean`.
     """
-    judge = _score_batch if split.metadata.normalised else partial(_score_series, error_unit=error_unit)
+    judge = (
+        partial(_score_batch, words=Words.of(split.metadata.vocabulary))
+        if split.metadata.normalised
+        else partial(_score_series, error_unit=error_unit)
+    )
     parts = [
         judge(contestant, batch, context=context, rollout_steps=rollout_steps)
         for batch in batches_of(split, contestant.phase_convention)
@@ -173,21 +179,57 @@ def rollout(contestant: Contestant, batch: Batch, *, context: int, steps: int) -
     return torch.stack([told(one, batch).rollout(seen, steps) for one in contestant.predictors])
 
 
+@dataclass(frozen=True)
+class Words:
+    """The words that say how sequences of tokens are judged.
+
+    Attributes:
+        labels: Of a labelled dataset: a forecast is judged where one of them comes, given that one does.
+        residues: Of proteins: they have a cross-entropy of their own.
+    """
+
+    labels: tuple[int, ...]
+    residues: tuple[int, ...]
+
+    @classmethod
+    def of(cls, vocabulary: Sequence[str] | None) -> Words:
+        """Those of a vocabulary.
+
+        Example:
+            >>> Words.of(["<s>", "sun", "<label=good>", "<label=bad>"])
+            Words(labels=(2, 3), residues=())
+        """
+        residues = (
+            tuple(number for number, word in enumerate(vocabulary or ()) if word in LETTERS)
+            if is_protein_vocabulary(vocabulary)
+            else ()
+        )
+        return cls(label_numbers(vocabulary), residues)
+
+
 @torch.no_grad()
-def _score_batch(contestant: Contestant, batch: Batch, *, context: int | None, rollout_steps: int) -> Scores:
+def _score_batch(
+    contestant: Contestant, batch: Batch, *, context: int | None, rollout_steps: int, words: Words
+) -> Scores:
     tokens = not (batch.inputs.is_floating_point() or batch.inputs.is_complex())
+    judged = label_steps(batch.targets, words.labels, batch.mask) if words.labels else batch.mask
     probabilities, by_name = [], []
     for predictor in contestant.predictors:
         forecast = told(predictor, batch).forecast(batch.inputs, batch.mask)
+        if words.labels:
+            forecast = among(forecast, words.labels)
         p = token_probability(forecast, batch.targets) if tokens else step_fidelity(forecast, batch.targets)
         probabilities.append(p)
-        losses = {"L_1": cross_entropy(p, batch.mask), "L_half": renyi_half_cross_entropy(p, batch.mask)}
+        losses = {"L_1": cross_entropy(p, judged), "L_half": renyi_half_cross_entropy(p, judged)}
+        if words.residues:
+            losses["L_1_residue"] = cross_entropy(p, judged & _are(batch.targets, words.residues))
         if tokens:
             hit = (forecast.argmax(dim=-1) == batch.targets).double()
-            losses["accuracy"] = mean_probability(hit, batch.mask)
+            losses["accuracy"] = mean_probability(hit, judged)
         else:
-            losses["fidelity"] = mean_probability(p, batch.mask)
-        by_name.append(losses | _own_losses(predictor, batch))
+            losses["fidelity"] = mean_probability(p, judged)
+        # Losses of a model's own are those of all its steps.
+        by_name.append(losses if words.labels else losses | _own_losses(predictor, batch))
     rolled = None
     if context is not None and rollout_steps:
         targets = batch.targets[:, context - 1 : context - 1 + rollout_steps]
@@ -196,7 +238,7 @@ def _score_batch(contestant: Contestant, batch: Batch, *, context: int | None, r
     return Scores(
         contestant,
         torch.stack(probabilities).numpy(),
-        batch.mask.numpy(),
+        judged.numpy(),
         {name: np.stack([losses[name].double().numpy() for losses in by_name]) for name in by_name[0]},
         rolled,
     )
@@ -216,6 +258,10 @@ def _score_series(
     mean = mean_over_steps(errors, batch.mask).numpy()
     losses = {"NMSE": mean / error_unit, "MSE": mean}
     return Scores(contestant, errors.numpy() / error_unit, batch.mask.numpy(), losses, None)
+
+
+def _are(tokens: Tensor, numbers: Sequence[int]) -> Tensor:
+    return torch.isin(tokens, torch.tensor(tuple(numbers), device=tokens.device))
 
 
 def _own_losses(predictor: Predictor, batch: Batch) -> dict[str, Tensor]:

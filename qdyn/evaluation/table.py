@@ -35,6 +35,12 @@ _COLUMNS = (
     Column(
         "L_1_padded", "padded", "L<sub>1</sub> with padding", "L_1 with padding among the steps to forecast"
     ),
+    Column(
+        "L_1_residue",
+        "L_1/residue",
+        "L<sub>1</sub> of residues",
+        "L_1 of the residues alone, neither tags nor the end of a protein",
+    ),
     Column("L_half", "L_1/2", "L<sub>1/2</sub>", "Rényi-1/2 cross-entropy −2 log mean √p"),
     Column("L_B", "L_B", "L<sub>B</sub>", "the training objective of quantum self-attention"),
     Column("L_1_excess", "L_1 exc.", "L<sub>1</sub> excess", "L_1 above the floor set by the embedding"),
