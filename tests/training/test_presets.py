@@ -7,6 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qdyn.data.molecules import read_molecules
+from qdyn.data.small_molecules import small_molecules
+from qdyn.data.smiles import SmilesVocabulary
+from qdyn.models.base import Conditioned
 from qdyn.shipped import shipped_folder, shipped_names
 from qdyn.training.config import load_config
 from qdyn.training.train import train
@@ -53,12 +57,18 @@ def test_it_trains_on_its_dataset(name: str, tmp_path: Path) -> None:
         "training.seeds=[0, 1]",
         "training.evaluate_every=2",
     ]
-    run = train(name, out=tmp_path / "run", overrides=overrides)
+    few = None
+    if load_config(name).dataset.name == "small-molecules":
+        (tmp_path / "few.smi").write_text("\n".join(small_molecules(3)))
+        few = read_molecules(tmp_path / "few.smi", vocabulary=SmilesVocabulary.of_qm9()).dataset
+    run = train(name, dataset=few, out=tmp_path / "run", overrides=overrides)
     assert run.finished
     assert np.isfinite(run.history.loss).all()
     assert np.isfinite(run.history.validation["L_1"]).all()
     data = run.dataset().split("test")
     config = run.config.evaluation
     assert config.context + config.rollout_steps <= data.n_steps + 1
-    rolled = run.model(1).rollout(data.batch([0, 1]).inputs[:, : config.context], 2)
+    batch, model = data.batch([0, 1]), run.model(1)
+    told = model.with_conditions(batch.conditions) if isinstance(model, Conditioned) else model
+    rolled = told.rollout(batch.inputs[:, : config.context], 2)
     assert rolled.shape[:2] == (2, 2)
