@@ -36,13 +36,19 @@ ENTRY_POINTS = "qdyn.attention"
 """The group of entry points under which other packages offer mechanisms."""
 
 _OURS = {
+    "compound": "qdyn.attention.compound",
+    "doubly_stochastic": "qdyn.attention.doubly_stochastic",
     "fidelity": "qdyn.attention.fidelity_kernel",
     "gaussian_projected": "qdyn.attention.gaussian_projected",
     "hadamard": "qdyn.attention.hadamard_overlap",
     "logic": "qdyn.attention.logic_similarity",
     "measured": "qdyn.attention.measured_vectors",
     "mixed_state": "qdyn.attention.mixed_state",
+    "orthogonal": "qdyn.attention.orthogonal",
+    "overlap": "qdyn.attention.overlap_interference",
+    "qasa": "qdyn.attention.qasa_adapter",
     "qksan": "qdyn.attention.kernel_gate",
+    "quixer": "qdyn.attention.lcu_mixing",
     "softmax": "qdyn.attention.softmax",
 }
 _REGISTERED: dict[str, type[Attention]] = {}
