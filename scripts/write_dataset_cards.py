@@ -18,10 +18,13 @@ import torch
 from scipy import integrate, stats
 
 from qdyn import SequenceDataset, load_dataset
+from qdyn.data.amino_acids import is_protein_vocabulary, residues_of
 from qdyn.data.generate import generate
 from qdyn.data.grammar import Grammar
 from qdyn.data.markov import MarkovSphere
 from qdyn.data.recipes import Recipe, read_recipe
+from qdyn.data.sequence_identity import nearest_identity
+from qdyn.data.tags import label_numbers
 from qdyn.errors import DatasetError
 from qdyn.evaluation.evaluate import evaluate
 from qdyn.evaluation.metrics import step_fidelity, token_probability
@@ -83,6 +86,10 @@ def facts(recipe: Recipe, dataset: SequenceDataset, size: int, seconds: float) -
 def table(dataset: SequenceDataset) -> list[str]:
     """Test-split figures of predictors that need no gradient."""
     kind = dataset.metadata.kind
+    if label_numbers(dataset.metadata.vocabulary):
+        return label_table(dataset)
+    if is_protein_vocabulary(dataset.metadata.vocabulary):
+        return protein_table(dataset)
     if kind == "token":
         rows = [(model, [score(model, dataset)]) for model in (Chance(), Persistence(), Unigram(), Bigram())]
         head = ["| predictor | mean cross-entropy in nats | perplexity |", "|---|---|---|"]
@@ -114,6 +121,44 @@ def table(dataset: SequenceDataset) -> list[str]:
             continue
         body.append(f"| {model.label} | {' | '.join(cells)} |")
     return head + body
+
+
+def label_table(dataset: SequenceDataset) -> list[str]:
+    """What `qdyn.evaluate` finds at the labels, on the training and the test split."""
+    train, test = (
+        evaluate(Chance().fit(dataset), dataset=dataset, split=split) for split in ("train", "test")
+    )
+    head = [
+        "| predictor | training accuracy | test accuracy | test cross-entropy in nats |",
+        "|---|---|---|---|",
+    ]
+    return head + [
+        f"| {row.label} | {train.row(row.key).metrics['accuracy']} | {row.metrics['accuracy']} | "
+        f"{row.metrics['L_1']} |"
+        for row in test.rows
+    ]
+
+
+def protein_table(dataset: SequenceDataset) -> list[str]:
+    """What `qdyn.evaluate` finds of proteins, and how alike the splits are."""
+    found = evaluate(Chance().fit(dataset), dataset=dataset)
+    head = ["| predictor | L_1, all steps | L_1 of residues | perplexity |", "|---|---|---|---|"]
+    rows = [
+        f"| {row.label} | {row.metrics['L_1']} | {row.metrics['L_1_residue']} | {row.metrics['perplexity']} |"
+        for row in found.rows
+    ]
+    proteins = {
+        name: residues_of(dataset.split(name).sequences(), dataset.metadata.vocabulary)
+        for name in dataset.split_names
+    }
+    nearest = nearest_identity(proteins["test"], proteins["train"] + proteins["validation"])
+    return [
+        *head,
+        *rows,
+        "",
+        f"Identity of a test protein to the nearest one of the other splits: {nearest.mean():.2f} on average, "
+        f"{nearest.max():.3f} at most.",
+    ]
 
 
 def series_table(dataset: SequenceDataset) -> list[str]:

@@ -25,6 +25,7 @@ _SOURCES: dict[str, str | type[Source]] = {
     "observables": "qdyn.data.observable_series:ObservableSeries",
     "grammar": "qdyn.data.grammar:Grammar",
     "markov": "qdyn.data.markov:MarkovSphere",
+    "meaning_classification": "qdyn.data.meaning:MeaningClassification",
     "small_molecules": "qdyn.data.small_molecules:SmallMolecules",
     "protein_families": "qdyn.data.protein_families:ProteinFamilies",
     "time_series": "qdyn.data.series_source:TimeSeries",
