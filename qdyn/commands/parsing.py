@@ -59,7 +59,7 @@ class CommandParser(ArgumentParser):
 def _readable(message: str) -> str:
     """The parser's message in the words of whoever typed: PRESET, option --workers."""
     text = " ".join(message.split())
-    text = re.sub(r"^argument (--\S+): ", r"option \1 ", text)
+    text = re.sub(r"^argument (?:-\w/)?(--\S+): ", r"option \1 ", text)
     text = re.sub(r"^unrecognized arguments: (.*)$", r"unexpected '\1'", text, flags=re.IGNORECASE)
     if text.startswith(_MISSING):
         names = [name.rsplit(".", 1)[-1].upper() for name in text.removeprefix(_MISSING).split(", ")]
@@ -90,4 +90,15 @@ def fraction(text: Any) -> float:
         value = -1.0
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"must be a number in (0, 1), but is {text!r}")
+    return value
+
+
+def positive(text: Any) -> float:
+    """The type of an option that takes a number > 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number > 0, but is {text!r}")
     return value

@@ -228,7 +228,7 @@ def _beginning(
         begin = predictor.continuations(conditions)
         if cached and begin is not None:
             return begin
-    elif conditions is not None:
+    elif conditions is not None and not getattr(getattr(predictor, "config", None), "conditions", ()):
         raise ArgumentError("Argument `conditions` must be None for a predictor that is told none.")
     return lambda rows: _WholePrefix(predictor, conditions, rows)
 

@@ -1,0 +1,188 @@
+"""Figures of generated molecules: their properties, attention over a SMILES, and the molecules themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float
+
+from qdyn.data.molecule_properties import PROPERTIES, import_rdkit
+from qdyn.evaluation.figures import ReportFigure
+from qdyn.evaluation.generation import AttentionMap, GeneratedMolecules, count_text, property_label
+from qdyn.plotting import BLUE, INK, VERMILLION, dress, legend, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_BINS = 32
+# RDKit's colours of bonds and elements, by the page's names for colours of the same meaning.
+_DRAWN_COLOURS = {
+    "#000000": "var(--ink)",
+    "#FF0000": "var(--vermillion)",
+    "#0000FF": "var(--blue)",
+    "#33CCCC": "var(--green)",
+    "#3B3B3B": "var(--ink)",
+}
+
+
+def plot_property(
+    axes: Axes,
+    sampled: Float[np.ndarray, " draws"],
+    trained: Float[np.ndarray, " molecules"] | None,
+    *,
+    name: str,
+    target: float | None = None,
+) -> Axes:
+    """How often each value of a property comes among molecules drawn, and among those trained on.
+
+    Args:
+        axes: Where to draw.
+        sampled: Of the valid draws.
+        trained: Of the training molecules.
+        name: One of `PROPERTIES`.
+        target: A value to mark.
+    """
+    dress(axes, xlabel=property_label(name))
+    both = [values for values in (sampled, trained) if values is not None]
+    edges = _edges(np.concatenate(both))
+    weights = [np.full(len(values), 1 / len(values)) for values in both]
+    axes.hist(sampled, bins=edges, weights=weights[0], color=BLUE, alpha=0.45, label="drawn")
+    if trained is not None:
+        axes.hist(
+            trained, bins=edges, weights=weights[1], histtype="step", color=INK, linewidth=1.4,
+            label="trained on",
+        )  # fmt: skip
+    if target is not None:
+        axes.axvline(target, color=VERMILLION, linewidth=1.8, linestyle="--", label="target")
+    axes.set_xlim(edges[0], edges[-1])
+    axes.yaxis.set_major_locator(_few_ticks())
+    return axes
+
+
+def plot_words_attention(axes: Axes, shown: AttentionMap) -> Any:
+    """A map of attention over the words of a SMILES, row i the step after word i; returns the image.
+
+    Colour is linear in the weight times the length of the row, so that 1 is uniform attention in every row.
+    """
+    count = len(shown.words)
+    lower = np.tril(np.ones((count, count), dtype=np.bool_))
+    relative = np.ma.masked_array(shown.weights * np.arange(1, count + 1)[:, None], mask=~lower)
+    dress(axes, xlabel="word attended to", ylabel="step after word")
+    axes.grid(visible=False)
+    deviation = max(1e-6, float(np.abs(relative - 1).max()))
+    image = axes.imshow(
+        relative, cmap="RdBu_r", vmin=1 - deviation, vmax=1 + deviation, interpolation="nearest"
+    )
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(range(count), shown.words, fontsize=9.5, family="monospace")
+    axes.tick_params(axis="x", rotation=90)
+    return image
+
+
+def property_figure(generated: GeneratedMolecules) -> ReportFigure:
+    """The nine properties of what was drawn, beside those of what was trained on."""
+    figure = new_figure(10.5, 7.2)
+    places = figure.subplots(3, 3).ravel()
+    values = generated.judged.valid_properties
+    known = {} if generated.training is None else generated.training.properties
+    goals: Mapping[str, float] = generated.settings["targets"]
+    for axes, name, column in zip(places, PROPERTIES, values.T, strict=True):
+        plot_property(axes, column, known.get(name), name=name, target=goals.get(name))
+    for axes in places[::3]:
+        axes.set_ylabel("share", color=INK, fontsize=11.5)
+    handles = {
+        label: handle
+        for axes in places
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    legend(figure, handles=list(handles.values()), labels=list(handles), loc="outside lower center", ncols=3)
+    beside = " (filled) and of the molecules trained on (line)" if known else ""
+    asked = ", dashed the target" if goals else ""
+    return ReportFigure(
+        name="properties",
+        title="Properties",
+        caption=f"Shares of {count_text(len(values))} valid draws, repeats included{beside}{asked}.",
+        alt="Nine histograms, one for each property. "
+        + ", ".join(f"{one.name}: mean {one.mean}" for one in generated.figures.properties),
+        figure=figure,
+    )
+
+
+def attention_figure(shown: AttentionMap, *, model: str) -> ReportFigure:
+    """Attention over one molecule, with its colour bar."""
+    figure = new_figure(6.4, 5.6)
+    axes = figure.subplots()
+    image = plot_words_attention(axes, shown)
+    bar = figure.colorbar(image, ax=axes, shrink=0.85)
+    bar.set_label("weight, in units of uniform attention", color=INK, fontsize=11)
+    bar.outline.set_visible(False)
+    last = shown.weights[-1]
+    strongest = int(last.argmax())
+    return ReportFigure(
+        name="attention",
+        title="Attention",
+        caption=f"{model}, {shown.smiles}: how the step after each word spreads its attention over the words "
+        "up to it, times their number. 1 is what uniform attention gives.",
+        alt=f"Triangular heat map. The last step attends most to word {strongest + 1}, "
+        f"{shown.words[strongest]}, with weight {last[strongest]:.3f}; uniform attention would give "
+        f"{1 / len(last):.3f}.",
+        figure=figure,
+    )
+
+
+def molecule_svg(smiles: str, *, width: int = 210, height: int = 150) -> str:
+    """A molecule as an ``<svg>`` element in the colours of a page.
+
+    Args:
+        smiles: Valid.
+        width: In pixels.
+        height: Likewise.
+
+    Example:
+        >>> drawn = molecule_svg("CCO")
+        >>> drawn[:4], "var(--vermillion)" in drawn, "#000000" in drawn
+        ('<svg', True, False)
+    """
+    chem = import_rdkit()
+    from rdkit.Chem.Draw import rdMolDraw2D
+
+    canvas = rdMolDraw2D.MolDraw2DSVG(width, height)
+    options = canvas.drawOptions()
+    options.clearBackground = False
+    options.bondLineWidth = 1.6
+    options.padding = 0.08
+    options.fixedBondLength = 32
+    rdMolDraw2D.PrepareAndDrawMolecule(canvas, chem.MolFromSmiles(smiles))
+    canvas.FinishDrawing()
+    text = canvas.GetDrawingText()
+    text = text[text.index("<svg") :].replace("<svg", f"<svg role='img' aria-label='{smiles}'", 1)
+    for colour, name in _DRAWN_COLOURS.items():
+        text = re.sub(colour, name, text, flags=re.IGNORECASE)
+    return text
+
+
+def _edges(values: Float[np.ndarray, " values"]) -> Float[np.ndarray, " edges"]:
+    """A bin for each whole number where there are no others, else `_BINS` over all but the outermost."""
+    if bool((values == np.round(values)).all()):
+        return np.arange(values.min() - 0.5, values.max() + 1)
+    low, high = np.quantile(values, [0.001, 0.999])
+    return np.linspace(low, max(high, low + 1e-6), _BINS + 1)
+
+
+def _few_ticks() -> Any:
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(4)
+
+
+def shown_first(generated: GeneratedMolecules, count: int) -> Sequence[tuple[str, bool | None]]:
+    """The first so many distinct molecules of some drawn, and whether each was not trained on."""
+    judged = generated.judged
+    first: dict[str, bool | None] = {}
+    for form, new in zip(judged.canonical, judged.is_novel, strict=True):
+        if form is not None:
+            first.setdefault(form, new)
+    return list(first.items())[:count]
