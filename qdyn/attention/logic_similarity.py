@@ -48,8 +48,8 @@ class LogicOptions(PairOptions):
 class LogicSimilarityAttention(PairAttention):
     """Scores and outputs as parities of bits, quantum logic similarity (QSAN), in closed form.
 
-    The weights returned are P(s_ij = 1), the probability that value j takes part; rows do not sum to 1. A
-    bias lets it take part with the further probability min(1, exp b_ij). The output is a linear map of the
+    The weights returned are the probability that value j takes part, P(s_ij = 1), and with a bias times
+    min(1, exp b_ij); rows do not sum to 1. The output is a linear map of the
     expectations E[(-1)^O_it], one a qubit and head.
 
     Parameters: 3 circuits a head, and the read-out. Device: T circuits of (2 T + 2) h + T qubits at most with
@@ -92,15 +92,17 @@ class LogicSimilarityAttention(PairAttention):
                 (self.value_circuits, values),
             )
         )
-        part = allowed.to(of_q.dtype)
-        if bias is not None:
-            part = part * bias.exp().clamp_max(1.0)
-        parities = logic_row(of_q, of_k, bit_probabilities(of_v), part)
+        parities = logic_row(of_q, of_k, bit_probabilities(of_v), self._part(of_q, allowed, bias))
         return self.output(self.join_heads(parities)), self.pair_weights(of_q, of_k, allowed, bias)
 
     def pair_weights(self, queries: Tensor, keys: Tensor, allowed: Tensor, bias: Tensor | None) -> Tensor:
-        """P(s_ij = 1) from the distributions of the registers' bits."""
-        return logic_scores(queries, keys).masked_fill(~allowed, 0.0)
+        """The probability that value j takes part, from the distributions of the registers' bits."""
+        return logic_scores(queries, keys) * self._part(queries, allowed, bias)
+
+    @staticmethod
+    def _part(like: Tensor, allowed: Tensor, bias: Tensor | None) -> Tensor:
+        part = allowed.to(like.dtype)
+        return part if bias is None else part * bias.exp().clamp_max(1.0)
 
     def circuit(
         self, queries: Tensor, keys: Tensor, row: int, column: int, *, head: int = 0, observable: int = 0
