@@ -156,8 +156,8 @@ def protein_table(dataset: SequenceDataset) -> list[str]:
         *head,
         *rows,
         "",
-        f"Identity of a test protein to the nearest one of the other splits: {nearest.mean():.2f} on average, "
-        f"{nearest.max():.3f} at most.",
+        "Identity of a test protein to the nearest one of the other splits: "
+        f"{nearest.mean():.2f} on average, {nearest.max():.3f} at most.",
     ]
 
 
