@@ -71,11 +71,14 @@ def run(options: Any) -> int:
     if options.print_config:
         sys.stdout.write(config.to_yaml())
         return 0
+    from qdyn.training.processes import is_first_process
     from qdyn.training.train import train
 
     if options.out is None:
         inside(Path("runs"), config.name)
     out = options.out or f"runs/{config.name}"
     made = train(config, dataset=options.dataset, out=out, resume=options.resume, progress=True)
+    if not is_first_process():
+        return 0
     print(f"{made!r}\nTo judge it: qdyn evaluate {out}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 import time
@@ -15,12 +16,14 @@ import numpy as np
 import torch
 
 from qdyn.errors import RunError
+from qdyn.models.dropout import share_of_batch
 from qdyn.training.batches import BatchSource, StackedSource
 from qdyn.training.best import Best
 from qdyn.training.callbacks import Callback, Progress, StopRun
 from qdyn.training.checkpoints import Position, save_checkpoint
 from qdyn.training.config import TrainingConfig
 from qdyn.training.ensembles import Ensemble, clip_members
+from qdyn.training.processes import ALONE, Processes
 from qdyn.training.schedules import learning_rate
 
 
@@ -91,6 +94,7 @@ class TrainingLoop:
         callbacks: Hooks.
         interrupt: Whether to stop with a checkpoint.
         best: Where the best parameters are kept; None keeps the last.
+        processes: Those that share the updates; the first alone writes.
 
     Attributes:
         position: Updates done so far and the time they took.
@@ -109,6 +113,7 @@ class TrainingLoop:
         callbacks: Sequence[Callback],
         interrupt: Interrupt,
         best: Best | None = None,
+        processes: Processes = ALONE,
     ) -> None:
         self._ensemble = ensemble
         self._optimiser = optimiser
@@ -120,6 +125,7 @@ class TrainingLoop:
         self._callbacks = callbacks
         self._interrupt = interrupt
         self._best = best
+        self._processes = processes
         # Several datasets repeat the seeds.
         self._seeds = config.seeds * (len(ensemble) // len(config.seeds))
         self.position = Position(step=0, seconds=0.0)
@@ -157,11 +163,14 @@ class TrainingLoop:
             if done == 1 or validation is not None or self._due(done, self._config.log_every):
                 self._write_line(progress)
             stop = self._tell(progress)
-            if stop or self._interrupt.requested or self._due(done, self._config.checkpoint_every):
+            if self._processes.any(stop is not None) and stop is None:
+                stop = "stopped by another process"
+            interrupted = self._processes.any(self._interrupt.requested)
+            if stop or interrupted or self._due(done, self._config.checkpoint_every):
                 self._save(self.position)
             if stop:
                 raise TrainingStopped(stop)
-            if self._interrupt.requested and done < self._config.steps:
+            if interrupted and done < self._config.steps:
                 raise TrainingInterrupted(
                     f"Interrupted after step {done} of {self._config.steps}: to go on, repeat the command "
                     f"with "
@@ -173,23 +182,35 @@ class TrainingLoop:
 
     def _update(self, step: int, rate: float) -> np.ndarray:
         config = self._config
-        batch = self._train.members(
+        whole = self._train.members(
             config.seeds,
             step=step,
             batch_size=config.batch_size,
             shuffled=config.order == "shuffled",
         )
+        rows = whole[0].shape[1]
+        own = self._processes.share(rows)
+        inputs, targets, mask, told = (None if one is None else one[:, own] for one in whole)
+        assert inputs is not None
+        assert targets is not None
+        assert mask is not None
         for group in self._optimiser.param_groups:
             group["lr"] = rate
         self._optimiser.zero_grad(set_to_none=True)
         # What is dropped at random is a function of the step, so that a resumed run goes on with the same.
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), share_of_batch(own.start, rows):
             torch.manual_seed(int(np.random.SeedSequence(step).generate_state(1)[0]))
-            losses = self._ensemble.losses(config.loss, *batch)
-        values = losses.detach().cpu().double().numpy()
+            losses = self._ensemble.losses(config.loss, inputs, targets, mask, told)
+        if self._processes.count > 1:
+            losses = losses * (inputs.shape[1] / rows)
+        shown = losses.detach().cpu().double()
+        self._processes.add_up([shown])
+        values = shown.numpy()
         if not np.isfinite(values).all():
             raise self._diverged(int(np.argmin(np.isfinite(values))), step + 1)
         losses.sum().backward()  # type: ignore[no-untyped-call]
+        gradients = [one.grad for one in self._ensemble.parameters.values() if one.grad is not None]
+        self._processes.add_up(gradients)
         if config.gradient_clip is not None:
             clip_members(self._ensemble.parameters, largest_norm=config.gradient_clip)
         self._optimiser.step()
@@ -203,9 +224,12 @@ class TrainingLoop:
         metric = self._ensemble.validation_metric
         total = np.zeros(len(self._ensemble))
         with self._ensemble.evaluating():
-            for count, data, same in self._validation.evaluations(self._config.batch_size):
+            evaluations = self._validation.evaluations(self._config.batch_size)
+            every = self._processes.count
+            for count, data, same in itertools.islice(evaluations, self._processes.rank, None, every):
                 means = self._ensemble.losses(metric, *data, same_data=same)
                 total += count * means.cpu().double().numpy()
+        self._processes.add_up([torch.from_numpy(total)])
         return {metric: total / len(self._validation)}
 
     def _keep_best(
@@ -243,7 +267,10 @@ class TrainingLoop:
         # A finite loss can have a gradient that is not; such parameters must not replace a good checkpoint.
         if (member := self._ensemble.first_non_finite()) is not None:
             raise self._diverged(member, position.step)
-        save_checkpoint(self._checkpoint, self._ensemble, self._optimiser, position=position, best=self._best)
+        if self._processes.first:
+            save_checkpoint(
+                self._checkpoint, self._ensemble, self._optimiser, position=position, best=self._best
+            )
 
     def _diverged(self, member: int, step: int) -> RunError:
         kept = "the last checkpoint is kept" if self._checkpoint.is_file() else "there was no checkpoint yet"

@@ -28,6 +28,7 @@ from qdyn.training.folder import LOG, WEIGHTS
 from qdyn.training.log import TrainingLog
 from qdyn.training.loop import Interrupt, TrainingInterrupted, TrainingLoop, TrainingStopped
 from qdyn.training.optimisers import make_optimiser
+from qdyn.training.processes import ALONE, Processes
 from qdyn.training.record import (
     RunRecord,
     Status,
@@ -61,14 +62,24 @@ class Session:
         parts: The runs; model and training section are those of the first.
         checkpoint: Where all of them are kept.
         device: Where they are trained.
+        processes: Those that share the updates.
 
     Raises:
         DatasetError: a training split is empty, or splits have different lengths.
         ConfigError: the best evaluation is to be kept, but there is no validation split.
     """
 
-    def __init__(self, parts: Sequence[Part], *, checkpoint: Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        parts: Sequence[Part],
+        *,
+        checkpoint: Path,
+        device: torch.device,
+        processes: Processes = ALONE,
+    ) -> None:
         self._parts = list(parts)
+        self._processes = processes
+        check_integer("training.batch_size", parts[0].config.training.batch_size, minimum=processes.count)
         self._checkpoint = checkpoint
         self._config = parts[0].config.training
         self._splits = [_splits_of(part) for part in parts]
@@ -112,6 +123,7 @@ class Session:
                 logs = [
                     stack.enter_context(TrainingLog(part.folder / LOG, keep_until=position.step))
                     for part in self._parts
+                    if self._processes.first
                 ]
                 records = [replace(record, status="running", reason=None) for record in records]
                 self._write(records)
@@ -126,6 +138,7 @@ class Session:
                     callbacks=hooks,
                     interrupt=interrupt,
                     best=self._best,
+                    processes=self._processes,
                 )
                 return self._finish(self._loop(loop, position, records))
         finally:
@@ -155,17 +168,22 @@ class Session:
             own = models[place * seeds : (place + 1) * seeds]
             for model in own:
                 _calibrate(model, splits["train"])
-            save_weights(part.folder / WEIGHTS, stack_states(own))
+            if self._processes.first:
+                save_weights(part.folder / WEIGHTS, stack_states(own))
         self._write(records)
+        # Nobody reads the weights before they are there.
+        self._processes.wait()
         return records
 
     def _write(self, records: Sequence[RunRecord]) -> None:
+        if not self._processes.first:
+            return
         for part, record in zip(self._parts, records, strict=True):
             record.write(part.folder)
 
 
 class _SharedLog:
-    """Gives every run the figures of its own members."""
+    """Gives every run the figures of its own members, and nobody anything where there are no logs."""
 
     def __init__(self, logs: Sequence[TrainingLog]) -> None:
         self._logs = logs
@@ -179,7 +197,7 @@ class _SharedLog:
         loss: Sequence[float],
         validation: Mapping[str, Sequence[float]] | None = None,
     ) -> None:
-        seeds = len(loss) // len(self._logs)
+        seeds = len(loss) // max(1, len(self._logs))
         for place, log in enumerate(self._logs):
             own = slice(place * seeds, (place + 1) * seeds)
             log.write(

@@ -14,6 +14,7 @@ from qdyn.training.callbacks import Callback, ProgressDisplay
 from qdyn.training.config import RunConfig, load_config
 from qdyn.training.folder import CHECKPOINT, check_resumable, refuse_occupied, start_run
 from qdyn.training.loop import TrainingInterrupted, deferred_interrupt
+from qdyn.training.processes import joined
 from qdyn.training.record import content_digest, read_record
 from qdyn.training.run import Run
 from qdyn.training.session import Part, Session, device_of, new_record
@@ -43,7 +44,8 @@ def train(
     The folder holds ``config.yaml`` (every key resolved), ``run.json`` (versions, dataset digest, timings,
     status), ``log.jsonl`` (the curves), ``checkpoint.safetensors`` and, at the end, ``weights.safetensors``.
     A run that was killed or interrupted goes on from its checkpoint with ``resume=True`` and ends with the
-    same weights, bit for bit on the CPU.
+    same weights, bit for bit on the CPU. Where torchrun started several processes, each works on its share of
+    every batch, and they come to the same parameters as one, to rounding; all of them must see ``out``.
 
     Args:
         preset: A shipped preset's name, the path of a YAML file, or a configuration.
@@ -82,27 +84,46 @@ def train(
         config = config.with_seeds(seeds)
     device = device_of(config)
     folder = Path(out)
+    display = ProgressDisplay(config.name, forced=bool(progress)) if progress is not False else None
+    hooks = [*callbacks, *([display] if display else [])]
+    with joined(device) as processes:
+        if processes.first:
+            _check_folder(folder, resume=resume)
+        data, config = open_dataset(config, dataset)
+        if processes.first:
+            _open_folder(folder, config, data, resume=resume)
+        processes.wait()
+        record = read_record(folder)
+        if record.status == "finished":
+            if display and processes.first:
+                display.say(f"The run at {folder} has already finished its {config.training.steps} steps.")
+            return Run(folder, config, record, dataset=data)
+        with torch_threads(record.threads), deferred_interrupt() as interrupt:
+            session = Session(
+                [Part(folder, config, data)],
+                checkpoint=folder / CHECKPOINT,
+                device=device,
+                processes=processes,
+            )
+            (record,) = session.run([record], hooks if processes.first else [], interrupt)
+            if interrupt.requested:
+                raise TrainingInterrupted(f"Interrupted, but the run at {folder} is complete.")
+    return Run(folder, config, record, dataset=data)
+
+
+def _check_folder(folder: Path, *, resume: bool) -> None:
+    """Told before the dataset is opened, which may take long."""
     if resume:
         read_record(folder)
     else:
         refuse_occupied(folder)
-    data, config = open_dataset(config, dataset)
-    display = ProgressDisplay(config.name, forced=bool(progress)) if progress is not False else None
+
+
+def _open_folder(folder: Path, config: RunConfig, data: SequenceDataset, *, resume: bool) -> None:
     if resume:
-        record = check_resumable(folder, config, digest=content_digest(data))
-        if record.status == "finished":
-            if display:
-                display.say(f"The run at {folder} has already finished its {config.training.steps} steps.")
-            return Run(folder, config, record, dataset=data)
+        check_resumable(folder, config, digest=content_digest(data))
     else:
-        record = new_record(config, data, device)
-        start_run(folder, config, record)
-    with torch_threads(record.threads), deferred_interrupt() as interrupt:
-        session = Session([Part(folder, config, data)], checkpoint=folder / CHECKPOINT, device=device)
-        (record,) = session.run([record], [*callbacks, *([display] if display else [])], interrupt)
-        if interrupt.requested:
-            raise TrainingInterrupted(f"Interrupted, but the run at {folder} is complete.")
-    return Run(folder, config, record, dataset=data)
+        start_run(folder, config, new_record(config, data, device_of(config)))
 
 
 def open_dataset(
