@@ -14,11 +14,15 @@ of steps; settings were not tuned row by row. L_1 on the test split is the mean 
 seeds of teacher-forced forecasts; `steps 0` means that only the unitary fit (Procrustes) has seen the data.
 The predictors without gradient training are fitted to the same splits.
 
-Rows that match PATTERN are computed and replace those of the same name in in-context.json; the rest stays. So
-the table can be made in pieces. in-context.md is written from in-context.json.
+Heads start from symmetries found in the training trajectories, but "from nothing" and on noisy tracks, where
+none are found; units are those of a feed-forward.
 
-The cost of the circuit is that of untrained layers: V is the unitary fit, every step 1/||rho_j||_F, mu from
-the closed form with the best phases, mean over the test trajectories of the raw track.
+Rows that match PATTERN are computed and replace those of the same name in in-context.json; the rest stays. So
+the table can be made in pieces ("circuit" is the last one). in-context.md is written from in-context.json.
+
+The cost of the circuit is that of untrained layers without completion: V is the unitary fit, every plain step
+1/||rho_j||_F, those of conjugate gradients with a ridge of 0.05 ||rho_j||_F, mu from the closed form with the
+best phases, mean over the test trajectories of the raw track.
 """
 
 from __future__ import annotations
@@ -36,9 +40,9 @@ import numpy as np
 import torch
 
 import qdyn
-from qdyn.attention.in_context import Descent, in_context_predictions
-from qdyn.attention.in_context_circuit import circuit_prices
-from qdyn.attention.transitions import OperatorPast, transition_pairs
+from qdyn.attention.in_context import Conjugate, Descent
+from qdyn.attention.in_context_circuit import Block, in_context_costs
+from qdyn.attention.transitions import Symmetry
 from qdyn.data.sequences import SequenceDataset
 from qdyn.evaluation.metrics import cross_entropy, step_fidelity
 from qdyn.files import write_text
@@ -55,7 +59,9 @@ from qdyn.models.in_context_config import InContextConfig
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
 
 TRACKS = ("raw", "first_real", "noise 0.1", "noise 0.2")
-ALL = ("time_reversal", "reflection", "spin_flip")
+ALL: tuple[Symmetry, ...] = ("time_reversal", "reflection", "spin_flip")
+#: Of untrained conjugate gradients whose circuit is priced, in units of the norm of rho.
+RIDGE = 0.05
 BASE: dict[str, Any] = {"layers": 8, "completion_layers": 8}
 DESCENT = BASE | {"steps": "descent"}
 BLOCKS: dict[str, Any] = {"layers": 4, "completion_layers": 2, "symmetries": ALL, "phases": "as_given"}
@@ -307,25 +313,27 @@ def costs() -> list[dict[str, Any]]:
     test = data.split("test")
     batch = test.batch(range(len(test)))
     x, y = batch.inputs.to(torch.complex128), batch.targets.to(torch.complex128)
-    steps, n_qubits = x.shape[1], 4
-    index = (steps - 1).bit_length()
-    bounds, _ = OperatorPast.of(*transition_pairs(x)).bounds()
+    ones = torch.ones(x.shape[1], dtype=torch.float64)
+    layers = (1, 2, 4, 8, 12)
+    variants: list[tuple[str, int, Block, tuple[Symmetry, ...]]] = [
+        *(("plain", n, Block(Descent(ones.expand(n, -1))), ()) for n in (*layers, 16, 32)),
+        *(("conjugate", n, Block(Conjugate(n, RIDGE * ones)), ()) for n in layers),
+        *(("conjugate, three symmetries", n, Block(Conjugate(n, RIDGE * ones)), ALL) for n in layers),
+    ]
     found = []
-    for layers in (1, 2, 4, 8, 16, 32):
-        sizes = torch.ones(layers, steps, dtype=torch.float64)
-        z = in_context_predictions(x, value, Descent(sizes))
-        absolute = torch.where(bounds > 1e-9, 1 / bounds, 0.0)
-        prices = torch.stack(
-            [circuit_prices(size.expand(layers, -1), sizes[:0], sizes[0]) for size in absolute]
-        )
+    for steps, number, block, symmetries in variants:
+        each = [in_context_costs(one, value, block, symmetries=symmetries) for one in x]
+        z, prices = torch.stack([one.predictions for one in each]), torch.stack([one.prices for one in each])
         overlaps = (y.conj() * z).sum(dim=-1).abs()
         p = step_fidelity(z / torch.linalg.vector_norm(z, dim=-1, keepdim=True), y)
         found.append(
             {
-                "layers": layers,
-                "qubits": index + layers + layers * (index + 1) + n_qubits,
+                "steps": steps,
+                "layers": number,
+                "qubits": each[0].qubits,
                 "loss": float(surprise(p).mean()),
                 "price": float(prices.mean()),
+                "median_price": float(prices.median()),
                 "mu": float((overlaps.sum(dim=-1) / prices.sum(dim=-1)).square().mean()),
             }
         )
@@ -357,10 +365,12 @@ def write(
         lines += ["", f"## {track}", "", "| | test L_1 | worst seed | steps 1-8 | steps 25-32 | parameters |"]
         lines.append("|---|---|---|---|---|---|")
         lines += [line_of(row) for row in listed if row["track"] == track]
-    lines += ["", "## The circuit of plain layers, untrained", ""]
-    lines += ["| layers | qubits | test L_1 | mean price | mean mu |", "|---|---|---|---|---|"]
+    lines += ["", "## The circuit of one block, untrained", ""]
+    lines += ["| steps | layers | qubits | test L_1 | mean price | median price | mean mu |"]
+    lines += ["|---|---|---|---|---|---|---|"]
     lines += [
-        f"| {c['layers']} | {c['qubits']} | {c['loss']:.4f} | {c['price']:.1f} | {c['mu']:.1e} |"
+        f"| {c['steps']} | {c['layers']} | {c['qubits']} | {c['loss']:.4f} | {c['price']:.3g} "
+        f"| {c['median_price']:.3g} | {c['mu']:.1e} |"
         for c in circuit
     ]
     write_text(options.out / "in-context.md", "\n".join(lines) + "\n")

@@ -1,44 +1,48 @@
 r"""In-context attention as a circuit that measures mu, nu and zeta.
 
-The forecast of step j is a linear operator on x_j, made of the projections |x_i><x_i| and the carriers
-|x_{i+1}><x_i| of the transitions seen (`qdyn.attention.in_context`). Both are differences of unitaries, with
-R = 1 - 2|0><0| between loads,
+How a block becomes a circuit stands in `qdyn.attention.in_context_encoding`: it encodes z_j / Lambda_j, with
+the price Lambda_j, the sum of the moduli of the weights of all branches. Around it stand
 
-    |b><a| = (L_b L_a^dagger - L_b R L_a^dagger) / 2,      1 - 2|a><a| = L_a R L_a^dagger,
+    C1    ceil(log2 T)        the step j, with the root of its price
 
-so that every layer is a linear combination of unitaries. Registers, in order:
-
-    C1    ceil(log2 T)        the step j
-    Q     L                   1 at place l: the answer was given at layer l; all 0: V moved the rest on
-    K_l   ceil(log2 T) + 1    which transition layer l looks at, and whether R acts; one for each layer of the
-                              regression and of the completion
-    A     n                   the vector that the layers work on
-
-1. Prepare C1; for every j, Q with the weights of its branches and K_l with those of the transitions before j.
-2. Load x_j on A. Layer l: un-load x_i from A, R, load x_i again, or x_{i+1} where Q_l is 1.
-3. Where Q is 0: V, then the layers of the completion, with x_{i+1} in place of x_i.
-4. Un-load the target y_j from A; un-prepare K, Q and C1, where signs and phases enter; read zeros.
-
-With the price Lambda_j, the sum of the weights' moduli, and w_j = ||z_j||, A_j = <y_j|z_j>:
+and the loads of the targets y_j, undone; what is read is zeros. With w_j = ||z_j|| and A_j = <y_j|z_j>,
 
     mu = |sum_j e^{i phi_j} A_j|^2 / (sum_j Lambda_j)^2,
     nu = sum_j |A_j|^2 / sum_j Lambda_j^2,      zeta = sum_j w_j^2 / sum_j Lambda_j^2.
+
+Steps of conjugate gradients are plain layers of other sizes (`qdyn.attention.in_context_steps`). Symmetries
+and heads multiply the transitions that a layer looks at. In a second block the loads are themselves circuits:
+of the first block, whose forecasts are added to the states. They put x'_i on A with the amplitude 1/P_i where
+their ancillas are 0, so that |x'_i><x'_i| costs P_i^2.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex
 from torch import Tensor
 
-from qdyn.attention.in_context import Descent
-from qdyn.attention.transitions import OperatorPast, TransitionPhases, length, transition_pairs
-from qdyn.checks import check_choice, check_normalised, qubits_of_dimension
+from qdyn.attention.in_context import Conjugate, Context, Descent, refined_states
+from qdyn.attention.in_context_builder import encoding_circuit
+from qdyn.attention.in_context_encoding import Encoding, Loads
+from qdyn.attention.in_context_heads import Heads, feed_forward
+from qdyn.attention.in_context_steps import PlainSteps
+from qdyn.attention.transitions import (
+    ScorePast,
+    Symmetry,
+    TransitionPhases,
+    length,
+    transition_pairs,
+    unit_phase,
+)
+from qdyn.checks import check_choice, check_normalised
 from qdyn.circuits.circuit import Circuit
 from qdyn.circuits.program import AllZero, Program
-from qdyn.circuits.state_preparation import loading_circuit, preparation_angles, unitary_circuit
+from qdyn.circuits.state_preparation import loading_circuit, preparation_angles
 from qdyn.errors import ArgumentError
 
 _OBSERVABLES = ("mu", "nu", "zeta")
@@ -58,295 +62,240 @@ class InContextCircuit(NamedTuple):
     predictions: Tensor
 
 
+class InContextCosts(NamedTuple):
+    """What a circuit would need.
+
+    Attributes:
+        prices: Lambda_j, (T,): observables are at most of the order of their inverse square.
+        predictions: z_j, (T, d), from the closed form.
+        qubits: Of the circuit.
+    """
+
+    prices: Tensor
+    predictions: Tensor
+    qubits: int
+
+
+@dataclass(frozen=True)
+class Block:
+    """One block of the closed form, as `in_context_predictions`, `feed_forward` and `refined_states` take it.
+
+    Attributes:
+        regression: How r and z are found: `Conjugate`, or `Descent` without momentum and score unitaries.
+        completion: How q is found, or None.
+        restoration: gamma in [0, 1].
+        units: E_u and F_u of a feed-forward, (units, 2, d, d), or None.
+        strength: kappa_u of its units, (units, T), or None.
+        trust: kappa of the forecasts that are added to the states of the next block, (T,); None in the last.
+    """
+
+    regression: Descent | Conjugate
+    completion: Descent | Conjugate | None = None
+    restoration: float | Tensor = 1.0
+    units: Tensor | None = None
+    strength: Tensor | None = None
+    trust: Tensor | None = None
+
+
 def in_context_circuit(
     x: Complex[Tensor, "time dim"],
     y: Complex[Tensor, "time dim"],
     value: Complex[Tensor, "dim dim"],
-    sizes: Float[Tensor, "layers time"],
+    blocks: Block | Sequence[Block],
     *,
-    completion_sizes: Float[Tensor, "completion time"] | None = None,
-    restoration: float = 1.0,
     phases: TransitionPhases = "as_given",
+    symmetries: tuple[Symmetry, ...] = (),
+    heads: Heads | None = None,
     observable: str = "mu",
 ) -> InContextCircuit:
-    """The circuit of `in_context_predictions` with `Descent` steps, for one sequence.
+    """The circuit of in-context attention for one sequence, of one block or of two.
 
     What the circuit is told beside the states are numbers that follow from overlaps measured before: the
-    bounds that step sizes are divided by, the phase of V, and how much length the completion took.
+    sizes of steps, the phase of V, how much length the completion took, and in a second block the length and
+    phase of the forecasts that are added.
 
     Args:
         x: States (T, d), T >= 2, d = 2^n.
         y: Targets (T, d).
         value: V, unitary.
-        sizes: Of the regression, (L, T), as in `Descent`.
-        completion_sizes: Of the completion, (M, T); None for none.
-        restoration: gamma in [0, 1].
+        blocks: One or two blocks; a feed-forward in the first of one only.
         phases: "as_given" or "transport".
+        symmetries: As in `in_context_predictions`.
+        heads: Likewise.
         observable: "mu" (with the phases phi_j = -arg A_j, which maximise it), "nu" or "zeta".
 
     Raises:
-        ArgumentError: vectors that are not normalised, or shapes that do not fit.
+        ArgumentError: vectors that are not normalised, shapes that do not fit, or steps with momentum or
+            score unitaries.
 
     Example: one layer on three states of a qubit.
         >>> states = qdyn.haar_random_states(n_qubits=1, batch=4, seed=0)
-        >>> one = torch.ones(1, 3, dtype=torch.float64)
-        >>> circuit = in_context_circuit(states[:3], states[1:], torch.eye(2, dtype=torch.complex128), one)
+        >>> block = Block(Descent(torch.ones(1, 3, dtype=torch.float64)))
+        >>> circuit = in_context_circuit(states[:3], states[1:], torch.eye(2, dtype=torch.complex128), block)
         >>> circuit.program.n_qubits
-        7
+        6
         >>> overlaps = (states[1:].conj() * circuit.predictions).sum(-1)
         >>> mu = (overlaps.abs().sum() / circuit.prices.sum()) ** 2
         >>> bool(abs(qdyn.run_circuit(circuit.program).value - mu) < 1e-9)
         True
     """
     check_choice("observable", observable, _OBSERVABLES)
-    if x.shape != y.shape or x.shape[0] < 2 or sizes.shape[-1] != x.shape[0]:
-        raise ArgumentError(
-            f"Argument `x` must have shape (T, d) with T >= 2, as `y` has, and `sizes` (L, T), but they have "
-            f"{tuple(x.shape)}, {tuple(y.shape)} and {tuple(sizes.shape)}."
-        )
-    check_normalised("x", x)
-    check_normalised("y", y)
-    x, y, value = x.to(torch.complex128), y.to(torch.complex128), value.to(torch.complex128)
-    sizes = sizes.double()
-    completion = sizes[:0] if completion_sizes is None else completion_sizes.double()
-    keys, values = transition_pairs(x, phases=phases)
-    past = OperatorPast.of(keys, values)
-    key_bound, value_bound = past.bounds()
-    steps = x.shape[0]
-    # No step of size: without a past nothing is projected out.
-    inverse = [torch.where(bound > 1e-9, 1 / bound, 0.0) for bound in (key_bound, value_bound)]
-    eta, theta = sizes * inverse[0], completion * inverse[1]
-
-    left, answer = Descent(sizes).explain(past.attend, key_bound, x)
-    phase = past.mean_phase(value)
-    rest = (left @ value.mT) * phase.unsqueeze(-1)
-    if len(theta):
-        completed, _ = Descent(completion).explain(past.attend_to_values, value_bound, rest)
-        gain = (length(left) / length(completed)).squeeze(-1) ** restoration
-        rest = completed * gain.unsqueeze(-1)
-    else:
-        gain = torch.ones(steps, dtype=torch.float64)
-    predictions = answer + rest
-
-    weights = _branch_weights(eta, theta, gain)
+    _check_targets(x, y)
+    told = _Told(value.to(torch.complex128), phases, symmetries, heads)
+    encoding, predictions = _last_encoding(x, blocks, told)
+    y = y.to(torch.complex128)
     overlaps = (y.conj() * predictions).sum(dim=-1)
-    parts = _Parts(x, y, keys, values, value, eta, theta, weights, phase, overlaps)
-    return InContextCircuit(_program(parts, observable), weights.sum(dim=-1), predictions)
+    program = _program(encoding, y, overlaps, observable)
+    return InContextCircuit(program, encoding.prices, predictions)
 
 
-def circuit_prices(
-    sizes: Float[Tensor, "layers time"],
-    completion_sizes: Float[Tensor, "completion time"],
-    gain: Float[Tensor, " time"],
-) -> Float[Tensor, " time"]:
-    """Lambda_j from absolute step sizes eta_l and theta_m and the factor on what V moved.
+def in_context_costs(
+    x: Complex[Tensor, "time dim"],
+    value: Complex[Tensor, "dim dim"],
+    blocks: Block | Sequence[Block],
+    *,
+    phases: TransitionPhases = "as_given",
+    symmetries: tuple[Symmetry, ...] = (),
+    heads: Heads | None = None,
+) -> InContextCosts:
+    """What `in_context_circuit` costs, without the circuit, which may be far too large to build.
 
-    A layer costs lambda = |1 - eta n/2| + eta n/2 with n the transitions before j, which is 1 where
-    eta n <= 2; an answer at layer l costs eta_l n beside the layers before it.
-
-    Example: step sizes 1/n cost 1 for the answer of each layer, and 1 for the rest.
-        >>> sizes = torch.tensor([[0.0, 1.0, 0.5], [0.0, 1.0, 0.5]])
-        >>> circuit_prices(sizes, sizes[:0], torch.ones(3))
-        tensor([1., 3., 3.])
+    Example: steps of size 1/n cost 1 for the answer of each layer, and 1 for what V moves. The states are
+        orthogonal, so that the norm of rho is the root of n.
+        >>> states = torch.eye(4, dtype=torch.complex128)[:3]
+        >>> sizes = torch.tensor([[0.0, 1.0, 0.5**0.5]], dtype=torch.float64)
+        >>> in_context_costs(states, torch.eye(4, dtype=torch.complex128), Block(Descent(sizes))).prices
+        tensor([1., 2., 2.], dtype=torch.float64)
     """
-    return _branch_weights(sizes, completion_sizes, gain).sum(dim=-1)
+    told = _Told(value.to(torch.complex128), phases, symmetries, heads)
+    encoding, predictions = _last_encoding(x, blocks, told)
+    n_target = x.shape[-1].bit_length() - 1
+    qubits = (len(x) - 1).bit_length() + encoding.n_ancillas + n_target
+    return InContextCosts(encoding.prices, predictions, qubits)
 
 
-def _branch_weights(eta: Tensor, theta: Tensor, gain: Tensor) -> Tensor:
-    """The weight of the answer at each layer, and last of the rest, (T, L + 1)."""
-    seen = torch.arange(eta.shape[-1], dtype=eta.dtype)
-    so_far = torch.ones_like(seen)
-    weights = []
-    for size in eta:
-        weights.append(so_far * size * seen)
-        so_far = so_far * _layer_price(size * seen)
-    for size in theta:
-        so_far = so_far * _layer_price(size * seen)
-    return torch.stack([*weights, so_far * gain], dim=-1)
+def _last_encoding(x: Tensor, blocks: Block | Sequence[Block], told: _Told) -> tuple[Encoding, Tensor]:
+    several = (blocks,) if isinstance(blocks, Block) else tuple(blocks)
+    _check_blocks(x, several)
+    x = x.to(torch.complex128)
+    loads = Loads(x, torch.ones(len(x), dtype=torch.float64))
+    for block in several[:-1]:
+        loads = _mixed(block, loads, told)
+    return _encoding(several[-1], loads, told)
 
 
-def _layer_price(total: Tensor) -> Tensor:
-    return (1 - total / 2).abs() + total / 2
+class _Told(NamedTuple):
+    """What all blocks are told."""
+
+    value: Tensor
+    phases: TransitionPhases
+    symmetries: tuple[Symmetry, ...]
+    heads: Heads | None
 
 
-class _Parts(NamedTuple):
-    """What a circuit is made of.
+def _encoding(block: Block, loads: Loads, told: _Told) -> tuple[Encoding, Tensor]:
+    """The numbers of a block on the states of ``loads``, and its forecasts."""
+    x, steps = loads.states, len(loads.states)
+    known = Context.of(x, phases=told.phases, symmetries=told.symmetries, heads=told.heads)
+    rho, image = known.past.rho, known.past.image  # type: ignore[union-attr]
+    regression = PlainSteps.of(block.regression, rho, known.key_bound, x)
+    left, answer = block.regression.explain(known.past.attend, known.key_bound, x)
+    phase = known.past.mean_phase(told.value)
+    rest = (left @ told.value.mT) * phase.unsqueeze(-1)
+    nothing = torch.zeros(steps, dtype=torch.float64)
+    completion, gain = PlainSteps(nothing.new_zeros(0, steps), nothing), torch.ones_like(nothing)
+    if block.completion is not None:
+        completion = PlainSteps.of(block.completion, image, known.value_bound, rest)
+        completed, _ = block.completion.explain(known.past.attend_to_values, known.value_bound, rest)
+        gain = (length(left) / length(completed)).squeeze(-1) ** block.restoration
+        rest = completed * gain.unsqueeze(-1)
+    predictions = answer + rest
+    units = torch.zeros(0, 2, *told.value.shape, dtype=x.dtype)
+    strength = nothing.new_zeros(0, steps)
+    if block.units is not None and block.strength is not None:
+        units, strength = block.units.to(x.dtype), block.strength.double()
+        predictions = feed_forward(predictions, x, units[:, 0], units[:, 1], strength)
+    keys, values, seen = _transitions(loads, told)
+    one = torch.ones(steps, dtype=x.dtype)
+    encoding = Encoding(
+        loads, keys, values, seen, told.value, regression, completion, gain, phase, units, strength, one, one
+    )
+    return encoding, predictions
 
-    Attributes:
-        x: States (T, d).
-        y: Targets (T, d).
-        keys: x_i of the transitions, (T - 1, d).
-        values: x_{i+1}, their phases restored, (T - 1, d).
-        unitary: V.
-        eta: Absolute step sizes of the regression, (L, T).
-        theta: Of the completion, (M, T).
-        weights: Of the branches, (T, L + 1).
-        phase: e^{i alpha_j} of V, (T,).
-        overlaps: A_j, (T,).
-    """
 
-    x: Tensor
-    y: Tensor
-    keys: Tensor
-    values: Tensor
-    unitary: Tensor
-    eta: Tensor
-    theta: Tensor
-    weights: Tensor
-    phase: Tensor
-    overlaps: Tensor
+def _transitions(loads: Loads, told: _Told) -> tuple[Loads, Loads, Tensor]:
+    """Keys and values as loads, and the weight of each at each step, (T, M)."""
+    pairs = transition_pairs(loads.states, phases=told.phases)
+    past = ScorePast.of(*pairs, told.symmetries, heads=told.heads)
+    if loads.encoding is None:
+        exact = torch.ones(len(past.keys), dtype=torch.float64)
+        return Loads(past.keys, exact), Loads(past.values, exact), past.weights
+    numbers = torch.arange(len(loads.states))
+    turned = (loads.states[1:].conj() * pairs[1]).sum(dim=-1)
+    return loads.rows(numbers[:-1]), loads.rows(numbers[1:], phases=turned), past.weights
 
 
-def _program(parts: _Parts, observable: str) -> Program:
-    builder = _Builder(parts)
-    prices = parts.weights.sum(dim=-1)
-    spare = 2 ** len(builder.step) - len(prices)
-    at_step = torch.nn.functional.pad(prices.sqrt() if observable == "mu" else prices, (0, spare))
-    # What is prepared first is un-prepared last; signs and phases enter on the way back.
-    builder.load("steps", at_step[None], (), builder.step)
-    builder.branches(undo=False)
-    builder.looks(undo=False)
-    builder.load("x", parts.x, builder.step, builder.target)
-    for layer in range(len(parts.eta)):
-        builder.regress(layer)
-    builder.move_on()
-    for layer in range(len(parts.theta)):
-        builder.complete(layer)
+def _mixed(block: Block, loads: Loads, told: _Told) -> Loads:
+    """The states that the next block works on, as circuits."""
+    encoding, predictions = _encoding(block, loads, told)
+    x, trust = loads.states, block.trust
+    assert trust is not None
+    refined = refined_states(x, predictions, trust.to(x.real.dtype))
+    # Entry j is made of x_j and the forecast of step j - 1; the first has none.
+    before = torch.arange(len(x)).sub(1).clamp_min(0)
+    expected = predictions[before] / length(predictions[before])
+    phase = unit_phase((expected.conj() * x).sum(dim=-1))
+    factor = trust * phase / length(predictions[before]).squeeze(-1)
+    factor[0] = 0.0
+    size = length(x + factor.unsqueeze(-1) * predictions[before]).squeeze(-1)
+    rows = encoding.rows(before, torch.ones_like(factor))
+    mixed = replace(rows, mixed=x, trust=factor, scale=(1 / size).to(x.dtype))
+    return Loads(refined, mixed.prices, mixed)
+
+
+def _program(encoding: Encoding, y: Tensor, overlaps: Tensor, observable: str) -> Program:
+    """C1 around the encoding, the targets un-loaded, zeros read."""
+    steps = len(y)
+    n_index, n_target = (steps - 1).bit_length(), y.shape[-1].bit_length() - 1
+    circuit = Circuit(C1=n_index, ancillas=encoding.n_ancillas, A=n_target)
+    step, target = circuit["C1"], circuit["A"]
+    values: dict[str, Tensor] = {}
+
+    def load(name: str, states: Tensor, select: tuple[int, ...], on: tuple[int, ...], *, undo: bool) -> None:
+        made = loading_circuit(len(on), len(select), name, real=not states.is_complex())
+        values[name] = preparation_angles(states, n_select=len(select))
+        circuit.compose(made.adjoint() if undo else made, select + on)
+
+    prices = torch.nn.functional.pad(encoding.prices, (0, 2**n_index - steps))
+    at_step = prices.sqrt() if observable == "mu" else prices
+    load("steps", at_step[None], (), step, undo=False)
+    made, own = encoding_circuit(encoding, n_index)
+    values |= own
+    circuit.compose(made)
     if observable != "zeta":
-        builder.load("y", parts.y, builder.step, builder.target, undo=True)
-    builder.looks(undo=True)
-    builder.branches(undo=True)
+        load("y", y, step, target, undo=True)
     if observable == "mu":
-        aligned = torch.polar(at_step, torch.nn.functional.pad(parts.overlaps.angle(), (0, spare)))
-        builder.load("steps_back", aligned[None], (), builder.step, undo=True)
-    ignored = {"mu": (), "nu": builder.step, "zeta": builder.step + builder.target}[observable]
-    read = tuple(qubit for qubit in range(builder.circuit.n_qubits) if qubit not in ignored)
-    return Program(builder.circuit, builder.values, AllZero(read))
+        aligned = torch.polar(at_step, torch.nn.functional.pad(overlaps.angle(), (0, 2**n_index - steps)))
+        load("steps_back", aligned[None], (), step, undo=True)
+    ignored = {"mu": (), "nu": step, "zeta": step + target}[observable]
+    read = tuple(qubit for qubit in range(circuit.n_qubits) if qubit not in ignored)
+    return Program(circuit, values, AllZero(read))
 
 
-class _Builder:
-    """Appends the pieces of the circuit and collects the values of its slots."""
-
-    def __init__(self, parts: _Parts) -> None:
-        self.parts = parts
-        self.values: dict[str, Tensor] = {}
-        steps, dimension = parts.x.shape
-        layers, completions = len(parts.eta), len(parts.theta)
-        #: Qubits that hold a number below T.
-        self.n_index = (steps - 1).bit_length()
-        looks = {f"K_{layer}": self.n_index + 1 for layer in range(layers + completions)}
-        self.circuit = Circuit(C1=self.n_index, Q=layers, **looks, A=qubits_of_dimension("x", dimension))
-        self.step, self.branch, self.target = (self.circuit[name] for name in ("C1", "Q", "A"))
-        self.look = [self.circuit[name] for name in looks]
-
-    def load(
-        self,
-        name: str,
-        states: Tensor,
-        select: tuple[int, ...],
-        target: tuple[int, ...],
-        *,
-        controls: tuple[int, ...] = (),
-        undo: bool = False,
-    ) -> None:
-        """Load state s of ``states`` on ``target`` where ``select`` holds s, or undo that."""
-        loading = loading_circuit(len(target), len(select), name, real=not states.is_complex())
-        self.values[name] = preparation_angles(states, n_select=len(select))
-        self.circuit.compose(loading.adjoint() if undo else loading, select + target, controls=controls)
-
-    def branches(self, *, undo: bool) -> None:
-        """One qubit of Q a layer that answers, with the roots of the branches' weights."""
-        layers = len(self.branch)
-        place = [2 ** (layers - 1 - layer) for layer in range(layers)] + [0]
-        roots = torch.zeros(len(self.parts.x), 2**layers, dtype=torch.complex128 if undo else torch.float64)
-        roots[:, place] = self.parts.weights.sqrt().to(roots.dtype)
-        if undo:
-            roots[:, 0] *= self.parts.phase.conj()
-        self.load(f"branches_{_way(undo)}", roots, self.step, self.branch, undo=undo)
-
-    def looks(self, *, undo: bool) -> None:
-        """The transition that each layer looks at, where it works; elsewhere K stays 0 and does nothing."""
-        n_layers = len(self.branch)
-        for layer, size in enumerate([*self.parts.eta, *self.parts.theta]):
-            working = self.branch[: layer + 1] if layer < n_layers else self.branch
-            name = f"look_{layer}_{_way(undo)}"
-            self._flip(working)
-            self.load(
-                name, self._projection(size, undo), self.step, self.look[layer], controls=working, undo=undo
-            )
-            self._flip(working)
-        for layer, size in enumerate(self.parts.eta):
-            name, own = f"answer_{layer}_{_way(undo)}", (self.branch[layer],)
-            self.load(name, self._carrier(size, undo), self.step, self.look[layer], controls=own, undo=undo)
-
-    def regress(self, layer: int) -> None:
-        """1 - 2|x_i><x_i| or 1; where Q says that this layer answers, |x_{i+1}><x_i| by its two halves."""
-        *index, reflects = self.look[layer]
-        keys, values = self._padded(self.parts.keys), self._padded(self.parts.values)
-        self.load("keys", keys, tuple(index), self.target, undo=True)
-        self._reflect(reflects)
-        self.load("keys_or_values", torch.cat([keys, values]), (self.branch[layer], *index), self.target)
-
-    def move_on(self) -> None:
-        """V where no layer has answered."""
-        self._flip(self.branch)
-        self.circuit.compose(unitary_circuit(self.parts.unitary), self.target, controls=self.branch)
-        self._flip(self.branch)
-
-    def complete(self, layer: int) -> None:
-        """1 - 2|x_{i+1}><x_{i+1}| or 1."""
-        *index, reflects = self.look[len(self.branch) + layer]
-        values = self._padded(self.parts.values)
-        self.load("values", values, tuple(index), self.target, undo=True)
-        self._reflect(reflects)
-        self.load("values", values, tuple(index), self.target)
-
-    def _projection(self, size: Tensor, undo: bool) -> Tensor:
-        """Roots of weights: 1 - eta sum_i |x_i><x_i| = (1 - eta n/2) + eta/2 sum_i (1 - 2|x_i><x_i|)."""
-        weights = self._look_weights()
-        weights[..., 1] = self._past() * size[:, None] / 2
-        weights[:, 0, 0] = 1 - self._past().sum(dim=-1) * size / 2
-        return _roots(weights, signed=undo)
-
-    def _carrier(self, size: Tensor, undo: bool) -> Tensor:
-        """Roots of weights: eta/2 without and -eta/2 with reflection make eta |x_{i+1}><x_i|."""
-        weights = self._look_weights()
-        weights[..., 0] = self._past() * size[:, None] / 2
-        weights[..., 1] = -weights[..., 0]
-        # Where there is no transition, the branch has weight 0 and K may hold anything.
-        weights[0, 0, 0] = 1.0
-        return _roots(weights, signed=undo)
-
-    def _look_weights(self) -> Tensor:
-        return torch.zeros(len(self.parts.x), 2**self.n_index, 2, dtype=torch.float64)
-
-    def _past(self) -> Tensor:
-        """1 where transition i has happened by step j, (T, 2^index)."""
-        steps = torch.arange(len(self.parts.x))
-        return (torch.arange(2**self.n_index) < steps[:, None]).double()
-
-    def _padded(self, states: Tensor) -> Tensor:
-        """One state for every number of the index; those that stand for no transition are never met."""
-        rest = torch.zeros(2**self.n_index - len(states), states.shape[-1], dtype=states.dtype)
-        rest[:, 0] = 1.0
-        return torch.cat([states, rest])
-
-    def _reflect(self, control: int) -> None:
-        """1 - 2|0><0| on A where ``control`` is 1."""
-        self._flip(self.target)
-        self.circuit.z(self.target[-1], controls=(control, *self.target[:-1]))
-        self._flip(self.target)
-
-    def _flip(self, qubits: tuple[int, ...]) -> None:
-        for qubit in qubits:
-            self.circuit.x(qubit)
+def _check_targets(x: Tensor, y: Tensor) -> None:
+    if x.shape != y.shape or x.shape[0] < 2:
+        raise ArgumentError(
+            f"Argument `x` must have shape (T, d) with T >= 2, as `y` has, but they have {tuple(x.shape)} "
+            f"and {tuple(y.shape)}."
+        )
+    check_normalised("y", y)
 
 
-def _way(undo: bool) -> str:
-    return "back" if undo else "there"
-
-
-def _roots(weights: Tensor, *, signed: bool) -> Tensor:
-    """sqrt(|w|), with the sign of w on the way back: the product of both is w. (T, 2 * 2^index)."""
-    roots = weights.abs().sqrt()
-    return (roots * weights.sign() if signed else roots).flatten(-2)
+def _check_blocks(x: Tensor, blocks: tuple[Block, ...]) -> None:
+    check_normalised("x", x)
+    if not 1 <= len(blocks) <= 2:
+        raise ArgumentError(f"Argument `blocks` must hold one or two blocks, but holds {len(blocks)}.")
+    if len(blocks) == 2 and (blocks[0].trust is None or blocks[1].units is not None):
+        raise ArgumentError(
+            "Argument `blocks` must have a trust in the first of two blocks and no units in the second."
+        )

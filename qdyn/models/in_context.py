@@ -213,6 +213,17 @@ class InContextPredictor(nn.Module, Predictor):
         logit = self.restoration_logit
         return None if logit is None else torch.sigmoid(_PACE * logit[block])
 
+    def strength(self, block: int, n_steps: int) -> Tensor | None:
+        """kappa_u of the units of one block, (units, T)."""
+        logits = self.unit_logits
+        return None if logits is None else torch.sigmoid(_schedule(logits[block], n_steps))
+
+    def trust(self, block: int, n_steps: int) -> Tensor | None:
+        """How much of its forecasts one block adds to the states of the next, (T,); None for the last."""
+        if self.trust_logits is None or block == len(self.trust_logits):
+            return None
+        return 2 * torch.sigmoid(_schedule(self.trust_logits[block], n_steps))
+
     def loss(self, name: str, inputs: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
         """The loss of that name of each sequence, (batch,).
 
@@ -358,17 +369,16 @@ class InContextPredictor(nn.Module, Predictor):
             completion=completion,
             restoration=self.restoration(block),
         )
-        units = self.matrices().feed_forward
-        if units is None or self.unit_logits is None:
+        units, strength = self.matrices().feed_forward, self.strength(block, n_steps)
+        if units is None or strength is None:
             return predictions
-        strength = torch.sigmoid(_schedule(self.unit_logits[block], n_steps))
         return feed_forward(
             predictions, x, units[block, :, 0], units[block, :, 1], strength[:, -1:] if one else strength
         )
 
     def _refined(self, block: int, states: Tensor, predictions: Tensor, mask: Tensor | None) -> Tensor:
-        assert self.trust_logits is not None
-        trust = 2 * torch.sigmoid(_schedule(self.trust_logits[block], states.shape[-2]))
+        trust = self.trust(block, states.shape[-2])
+        assert trust is not None
         return refined_states(states, predictions, trust, mask=mask)
 
     def _in_precision(self, states: Tensor) -> Tensor:
