@@ -7,6 +7,9 @@ x \leftarrow x + \mathrm{MLP}(\mathrm{LN}(x)),$$
 
 and a linear head reads the forecast: the logits of the next token, or what is added to the present vector to
 give the next one. Only the mechanism differs between models; a graph bias reaches it through `forward`.
+
+A mechanism that cannot be causal sees each prefix of the sequence as a sequence of its own, of which the last
+element's forecast counts: no forecast ever rests on what comes after.
 """
 
 from __future__ import annotations
@@ -103,6 +106,22 @@ class Transformer(nn.Module, Predictor):
         Raises:
             ArgumentError: more steps than there are positions for.
         """
+        if self.config.causal:
+            return self._pass(inputs, mask, bias)
+        batch, steps = inputs.shape[:2]
+        prefixes = torch.ones(steps, steps, dtype=torch.bool, device=inputs.device).tril()
+        seen = prefixes if mask is None else prefixes & mask[:, None]
+        repeated = inputs[:, None].expand(batch, steps, *inputs.shape[1:]).flatten(0, 1)
+        own = None if bias is None else bias.expand(batch, -1, -1, -1).repeat_interleave(steps, dim=0)
+        found, weights = self._pass(repeated, seen.expand(batch, steps, steps).flatten(0, 1), own)
+        last = torch.arange(steps, device=inputs.device)
+        return (
+            found.unflatten(0, (batch, steps))[:, last, last],
+            [one.unflatten(0, (batch, steps))[:, last, :, last].movedim(0, 2) for one in weights],
+        )
+
+    def _pass(self, inputs: Tensor, mask: Tensor | None, bias: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+        """Through all blocks once."""
         steps = inputs.shape[1]
         if self.positions is not None and steps > len(self.positions):
             raise ArgumentError(
@@ -215,7 +234,9 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig, width: int) -> None:
         super().__init__()
         options = dict(config.attention_options)
-        self.attention = build_attention(config.attention, dim=width, heads=config.heads, **options)
+        self.attention = build_attention(
+            config.attention, dim=width, heads=config.heads, causal=config.causal, **options
+        )
         self.norm_attention = nn.LayerNorm(width) if config.normalise else nn.Identity()
         hidden = 4 * width if config.feed_forward is None else config.feed_forward
         self.feed_forward: nn.Module | None = None

@@ -24,6 +24,8 @@ class TransformerConfig(ModelSection):
         attention: Any of `qdyn.attention.names()`.
         attention_options: Its own options, such as ``{encoding: ansatz, positions: rotary}``.
         width: Width of the elements between the layers, >= 1; embedding "identity" ignores it.
+        causal: Whether element i attends to elements j <= i only. If not, as some mechanisms need, every
+            forecast comes from a pass of its own over what it may see, T times the work.
         heads: Attention heads, >= 1.
         blocks: How many, >= 1.
         feed_forward: Width of the hidden layer of the feed-forward network; 0 leaves the network out, None
@@ -40,6 +42,7 @@ class TransformerConfig(ModelSection):
     kind: str = "transformer"
     attention: str = "softmax"
     attention_options: Mapping[str, Any] = field(default_factory=dict)
+    causal: bool = True
     width: int = 32
     heads: int = 1
     blocks: int = 1

@@ -44,9 +44,10 @@ def model_of(kind: str, **options: object) -> Transformer:
     return model.double()
 
 
+@pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_forecasts_see_no_future_and_no_masked_element(kind: str) -> None:
-    model, x = model_of(kind), elements(kind)
+def test_forecasts_see_no_future_and_no_masked_element(kind: str, causal: bool) -> None:
+    model, x = model_of(kind, causal=causal), elements(kind)
     whole = model.forecast(x)
     torch.testing.assert_close(model.forecast(x[:, :4]), whole[:, :4], rtol=0, atol=1e-14)
     mask = torch.ones(2, 6, dtype=torch.bool)
@@ -56,6 +57,21 @@ def test_forecasts_see_no_future_and_no_masked_element(kind: str) -> None:
     found = model.forecast(x, mask), model.forecast(other, mask)
     seen = [0, 1, 3, 4, 5]
     torch.testing.assert_close(found[0][:, seen], found[1][:, seen], rtol=0, atol=1e-14)
+
+
+def test_without_causality_every_prefix_is_a_sequence() -> None:
+    """The forecast after element j is that of the sequence that ends there; its weights reach back only."""
+    model, x = model_of("token", causal=False), elements("token")
+    bias = torch.randn(1, 2, 6, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    logits, weights = model(x, bias=bias)
+    for j in (0, 3):
+        alone, spread = model(x[:, : j + 1], bias=bias[..., : j + 1, : j + 1])
+        torch.testing.assert_close(alone[:, -1], logits[:, j], rtol=0, atol=1e-13)
+        torch.testing.assert_close(spread[1][:, :, -1], weights[1][:, :, j, : j + 1], rtol=0, atol=1e-13)
+    assert weights[0].shape == (2, 2, 6, 6)
+    assert not weights[1].triu(1).any()
+    # The first element sees the second one in the second pass of all but the first.
+    assert (model_of("token").forecast(x)[:, 3] - model.forecast(x)[:, 3]).abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("kind", KINDS)
