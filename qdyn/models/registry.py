@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Protocol, runtime_checkable
 
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ConfigError, nearest
@@ -23,20 +22,26 @@ from qdyn.models.series_lstm import QLSTM
 from qdyn.models.transformer import Transformer
 from qdyn.models.transformer_config import TransformerConfig
 
-Section = TypeVar("Section", bound=ModelSection)
 
-_FACTORIES: dict[str, Callable[[Any, SequenceMetadata, int], Predictor]] = {}
+@runtime_checkable
+class Factory(Protocol):
+    """What makes an untrained model; the class of the model itself, as a rule."""
+
+    def __call__(self, config: Any, metadata: SequenceMetadata, *, seed: int) -> Predictor:
+        """The model that ``config`` describes, for data described by ``metadata``."""
+        ...
 
 
-def register_model(
-    kind: str, factory: Callable[[Section, SequenceMetadata, int], Predictor], *, config: type[Section]
-) -> None:
+_FACTORIES: dict[str, Factory] = {}
+
+
+def register_model(kind: str, factory: Factory, *, config: type[ModelSection]) -> None:
     """Let presets say ``kind: <kind>``.
 
     Args:
         kind: The name.
-        factory: (config, metadata of the data, seed) -> the untrained model. A model that is to be trained is
-            a `torch.nn.Module` with `loss(name, inputs, targets, mask)`.
+        factory: The model's class, or what is called as it is: (config, metadata of the data, seed=seed).
+            A model that is to be trained is a `torch.nn.Module` with `loss(name, inputs, targets, mask)`.
         config: The frozen dataclass that the preset's model section is read into: its fields are the
             section's keys.
     """
@@ -70,48 +75,19 @@ def build_model(config: ModelSection, metadata: SequenceMetadata, *, seed: int) 
             f"Argument `model` must be {wanted.__name__} for the kind {config.kind!r}, "
             f"but is {type(config).__name__}."
         )
-    return _FACTORIES[config.kind](config, metadata, seed)
+    return _FACTORIES[config.kind](config, metadata, seed=seed)
 
 
-register_model(
-    "qsa", lambda config, metadata, seed: QSAPredictor(config, metadata, seed=seed), config=ModelConfig
-)
-register_model(
-    "in_context",
-    lambda config, metadata, seed: InContextPredictor(config, metadata, seed=seed),
-    config=InContextConfig,
-)
-register_model(
-    "hybrid_decoder",
-    lambda config, metadata, seed: HybridDecoder(config, metadata, seed=seed),
-    config=HybridDecoderConfig,
-)
-register_model(
-    "lstm_decoder",
-    lambda config, metadata, seed: LSTMDecoder(config, metadata, seed=seed),
-    config=LSTMDecoderConfig,
-)
-register_model(
-    "measured_qsa",
-    lambda config, metadata, seed: MeasuredQSAPredictor(config, metadata, seed=seed),
-    config=MeasuredQSAConfig,
-)
-register_model(
-    "projected_qsa",
-    lambda config, metadata, seed: ProjectedQSAPredictor(config, metadata, seed=seed),
-    config=ProjectedQSAConfig,
-)
-register_model(
-    "transformer",
-    lambda config, metadata, seed: Transformer(config, metadata, seed=seed),
-    config=TransformerConfig,
-)
-register_model(
-    "series_encoder",
-    lambda config, metadata, seed: SeriesEncoder(config, metadata, seed=seed),
-    config=SeriesEncoderConfig,
-)
-register_model(
-    "qnnformer", lambda config, metadata, seed: QnnFormer(config, metadata, seed=seed), config=QnnFormerConfig
-)
-register_model("qlstm", lambda config, metadata, seed: QLSTM(config, metadata, seed=seed), config=QLSTMConfig)
+for _kind, _model, _config in (
+    ("qsa", QSAPredictor, ModelConfig),
+    ("in_context", InContextPredictor, InContextConfig),
+    ("hybrid_decoder", HybridDecoder, HybridDecoderConfig),
+    ("lstm_decoder", LSTMDecoder, LSTMDecoderConfig),
+    ("measured_qsa", MeasuredQSAPredictor, MeasuredQSAConfig),
+    ("projected_qsa", ProjectedQSAPredictor, ProjectedQSAConfig),
+    ("transformer", Transformer, TransformerConfig),
+    ("series_encoder", SeriesEncoder, SeriesEncoderConfig),
+    ("qnnformer", QnnFormer, QnnFormerConfig),
+    ("qlstm", QLSTM, QLSTMConfig),
+):
+    register_model(_kind, _model, config=_config)
