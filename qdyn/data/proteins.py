@@ -20,7 +20,7 @@ from qdyn.data.fasta import FastaEntry, read_fasta
 from qdyn.data.protein_tags import PROPERTY_TAGS, PROTEIN_UNITS, property_tag
 from qdyn.data.sequence_identity import THRESHOLD, Clusters, cluster_by_identity, split_by_clusters
 from qdyn.data.sequences import SequenceDataset
-from qdyn.data.tags import tag
+from qdyn.data.tags import LABEL, tag
 from qdyn.errors import ArgumentError, DatasetError
 
 DEFAULT_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -152,6 +152,8 @@ def read_proteins(
 
 def _tags_in_front(entries: Sequence[FastaEntry], keys: Sequence[str], file: Path) -> list[list[str]]:
     fronts: list[list[str]] = [[] for _ in entries]
+    if LABEL in keys:
+        raise ArgumentError(f"Argument `tags` must not name {LABEL!r}, which stands at the end of sentences.")
     for key in keys:
         if key in PROPERTY_TAGS:
             values = [property_tag(key, entry.residues) for entry in entries]
