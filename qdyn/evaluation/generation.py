@@ -304,12 +304,12 @@ def percent(estimate: Estimate | None) -> str:
 
 
 def count_text(value: int) -> str:
-    """A number of things, its thousands apart.
+    """A number of things, the thousands of one of five digits and more apart.
 
-    >>> count_text(42), count_text(127109).replace(chr(0x202F), "_")
-    ('42', '127_109')
+    >>> count_text(1000), count_text(127109).replace(chr(0x202F), "_")
+    ('1000', '127_109')
     """
-    return f"{value:,}".replace(",", "\u202f")
+    return str(value) if value < 10_000 else f"{value:,}".replace(",", "\u202f")
 
 
 def property_label(name: str) -> str:
