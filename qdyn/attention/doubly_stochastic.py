@@ -68,6 +68,7 @@ class DoublyStochasticAttention(Attention):
     """
 
     options: DoublyStochasticOptions
+    can_be_causal = False
 
     def __init__(
         self, *, dim: int, heads: int = 1, causal: bool = True, options: DoublyStochasticOptions | None = None

@@ -73,6 +73,7 @@ class Attention(nn.Module, ABC):
     Attributes:
         name: What it was registered as.
         options_class: The dataclass of its options.
+        can_be_causal: False where it must see all elements, and refuses causal=True.
 
     Example:
         >>> attention = build("softmax", dim=8, heads=2)
@@ -86,6 +87,7 @@ class Attention(nn.Module, ABC):
 
     name: ClassVar[str] = "attention"
     options_class: ClassVar[type] = NoOptions
+    can_be_causal: ClassVar[bool] = True
 
     def __init__(self, *, dim: int, heads: int = 1, causal: bool = True, options: Any = None) -> None:
         super().__init__()

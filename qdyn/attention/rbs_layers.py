@@ -79,9 +79,6 @@ class RBSMatrices(nn.Module):
         (torch.Size([2, 4, 4]), True)
     """
 
-    cosines: Tensor
-    sines: Tensor
-
     def __init__(
         self, size: int, *, heads: int = 1, layout: str = "pyramid", initial_angle: float = math.pi
     ) -> None:
@@ -90,24 +87,19 @@ class RBSMatrices(nn.Module):
         self.size = size
         pairs = [pair for layer in self.layers for pair in layer]
         self.angles = nn.Parameter(initial_angle * (2 * torch.rand(heads, len(pairs)) - 1))
-        cosines, sines = torch.zeros(2, len(pairs), size, size)
-        for gate, (i, j) in enumerate(pairs):
-            cosines[gate, i, i] = cosines[gate, j, j] = 1
-            sines[gate, j, i], sines[gate, i, j] = 1, -1
-        self.register_buffer("cosines", cosines, persistent=False)
-        self.register_buffer("sines", sines, persistent=False)
 
     def forward(self) -> Float[Tensor, "heads n n"]:
         """W, whose column i is what |e_i> becomes."""
         identity = torch.eye(self.size, dtype=self.angles.dtype, device=self.angles.device)
-        cosines, sines = self.cosines.to(identity), self.sines.to(identity)
-        matrix, first = identity, 0
+        matrix, first = identity.expand(len(self.angles), -1, -1), 0
         for layer in self.layers:
-            own = slice(first, first + len(layer))
+            theta = self.angles[:, first : first + len(layer), None]
             first += len(layer)
-            theta = self.angles[:, own, None, None]
-            step = ((theta.cos() - 1) * cosines[own] + theta.sin() * sines[own]).sum(1) + identity
-            matrix = step @ matrix
+            cosine, sine = theta.cos(), theta.sin()
+            rows, partners = torch.tensor(layer, device=matrix.device).mT
+            upper, lower = matrix.index_select(1, rows), matrix.index_select(1, partners)
+            matrix = matrix.index_copy(1, rows, cosine * upper - sine * lower)
+            matrix = matrix.index_copy(1, partners, sine * upper + cosine * lower)
         return matrix
 
     def circuit(self, slot: str) -> Circuit:

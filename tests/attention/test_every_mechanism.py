@@ -7,10 +7,10 @@ import torch
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import qdyn
-from qdyn.attention.mechanism import Attention, describe
+from qdyn.attention.mechanism import Attention, attention_class, describe
 
 NAMES = qdyn.attention.names()
-BIDIRECTIONAL = {"doubly_stochastic"}
+BIDIRECTIONAL = {name for name in NAMES if not attention_class(name).can_be_causal}
 # Few qubits and elements, so that derivatives by differences are quick.
 SMALL = {
     "compound": {"steps": 4},
