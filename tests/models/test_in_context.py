@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ EVERY_CONFIG = [
     InContextConfig(layers=2, steps="descent", momentum=True, score_unitaries=True, blocks=2),
     InContextConfig(layers=2, steps="descent", kernel_degree=2, completion_layers=1),
     InContextConfig(layers=2, unitaries="hardware_efficient", circuit_layers=3, train_value=False),
+    InContextConfig(layers=2, heads=2, backward_heads=1, feed_forward=2, head_start="cold"),
+    InContextConfig(layers=2, steps="descent", kernel_degree=1, heads=2, feed_forward=1, blocks=2),
 ]
 
 
@@ -167,6 +170,78 @@ def test_the_warm_start_is_the_best_single_unitary(unitaries: str, tolerance: fl
     assert torch.equal(before, cold.angles)
 
 
+def test_one_head_and_no_unit_are_the_plain_model() -> None:
+    """With the weight of the first head 1 and no strength, whatever the unitaries are."""
+    config = InContextConfig(layers=3, blocks=2)
+    plain = build_model(config, METADATA, seed=0)
+    more = build_model(replace(config, heads=3, backward_heads=1, feed_forward=2), METADATA, seed=0)
+    assert isinstance(more, InContextPredictor)
+    assert more.head_logits is not None
+    assert more.unit_logits is not None
+    with torch.no_grad():
+        more.head_logits.fill_(-100.0)
+        more.unit_logits.zero_()
+        more.unit_logits[..., 0] = -100.0
+    inputs = chains().batch(range(4)).inputs
+    torch.testing.assert_close(more.forecast(inputs), plain.forecast(inputs), atol=1e-5, rtol=0)
+
+
+def symmetric_chains() -> SequenceDataset:
+    """Orbits of real Hamiltonians that are the same when both spins are flipped."""
+    random = np.random.default_rng(5)
+    flip = np.eye(4)[::-1]
+    matrix = random.standard_normal((128, 4, 4))
+    h = matrix + matrix.swapaxes(-1, -2)
+    propagators = torch.linalg.matrix_exp(torch.from_numpy(-0.2j * (h + flip @ h @ flip))).numpy()
+    state = random.standard_normal((128, 4)) + 1j * random.standard_normal((128, 4))
+    orbit = [state / np.linalg.norm(state, axis=1, keepdims=True)]
+    for _ in range(8):
+        orbit.append(np.einsum("bij,bj->bi", propagators, orbit[-1]))
+    return SequenceDataset.from_arrays(np.stack(orbit, axis=1), kind="quantum_state", splits=SPLITS)
+
+
+@pytest.mark.parametrize("phase_convention", ["raw", "first_real"])
+def test_heads_start_from_the_symmetries_of_the_data(phase_convention: str) -> None:
+    """Untrained, they are worth what the symmetries are when they are told."""
+    data = symmetric_chains().with_phase_convention(phase_convention)
+    losses = {}
+    for name, told in {
+        "none": {},
+        "told": {"symmetries": ("spin_flip", "time_reversal")},
+        "found": {"heads": 2, "backward_heads": 2},
+        "cold": {"heads": 2, "backward_heads": 2, "head_start": "cold"},
+    }.items():
+        model = build_model(InContextConfig(layers=8, **told), data.metadata, seed=0)  # type: ignore[arg-type]
+        assert isinstance(model, InContextPredictor)
+        model.warm_start(data.split("train"))
+        losses[name] = loss_on_test(model, data)
+    assert losses["found"] == pytest.approx(losses["told"], rel=1e-3)
+    assert losses["found"] < min(losses["none"], losses["cold"])
+
+
+def test_symmetries_are_looked_for_in_few_qubits_only() -> None:
+    large = SequenceMetadata("states", "quantum_state", 64)
+    with pytest.raises(ConfigError, match="must be 'cold' for states of more than 32 amplitudes"):
+        build_model(InContextConfig(heads=2), large, seed=0)
+    build_model(InContextConfig(heads=2, head_start="cold"), large, seed=0)
+
+
+def test_a_roll_out_asks_and_does_not_learn() -> None:
+    """With as many layers as transitions it is the powers of one matrix, that of the context."""
+    data = chains(steps=12)
+    states = data.batch(range(4)).inputs
+    model = build_model(InContextConfig(layers=6, completion_layers=4), METADATA, seed=0)
+    set_precision(model, "complex128")
+    with torch.no_grad():
+        for logits in model.parameters():
+            if logits.shape[-1] == 3:
+                logits.zero_()
+                logits[..., 0] = -100.0
+    rolled = model.rollout(states[:, :6], 6)
+    torch.testing.assert_close(rolled[:, 0], model.element(model.predict(states[:, :6])).to(rolled.dtype))
+    assert float(fidelity(rolled, states[:, 6:]).min()) > 1 - 1e-6
+
+
 def test_single_and_double_precision_agree() -> None:
     data = chains(steps=16)
     batch = data.batch(range(8))
@@ -192,6 +267,8 @@ def test_a_sequence_that_stands_still_has_finite_gradients() -> None:
     [
         ({"layers": 0}, r"model\.layers"),
         ({"symmetries": ("reflection", "reflection")}, "each symmetry once"),
+        ({"heads": 0}, r"model\.heads"),
+        ({"feed_forward": -1}, r"model\.feed_forward"),
         ({"momentum": True}, r"`model\.momentum` needs `model\.steps` 'descent'"),
         ({"kernel_degree": 2}, r"`model\.kernel_degree` needs"),
     ],
