@@ -265,28 +265,56 @@ def plot_observable(
     return axes
 
 
-def plot_attention(axes: Axes, weights: NDArray[np.floating], *, title: str = "") -> Any:
+def plot_attention(
+    axes: Axes,
+    weights: NDArray[np.floating],
+    *,
+    labels: Sequence[str] | None = None,
+    title: str = "",
+) -> Any:
     """A map of attention weights (steps, elements), row j the step; returns the image, for a colour bar.
 
-    The square root of a weight is linear in colour, so that small weights can be told from none. The future
-    of a step is left blank.
+    The square root of a weight is linear in colour, so that small weights can be told from none; where some
+    are negative, colours diverge from 0. The future of a step is left blank where none of it is seen.
+
+    Args:
+        axes: Where to draw.
+        weights: Real, (T, T).
+        labels: What the elements are, such as words, for both axes; None numbers them from 1.
+        title: Above the map.
+
+    Raises:
+        ArgumentError: not as many labels as elements.
     """
-    from matplotlib.colors import PowerNorm
+    from matplotlib.colors import CenteredNorm, Normalize, PowerNorm
 
     dress(axes, xlabel="element attended to, $i$", ylabel="step, $j$", title=title)
     axes.grid(visible=False)
     steps = len(weights)
-    shown = np.ma.masked_array(weights, mask=np.triu(np.ones(weights.shape, dtype=np.bool_), k=1))
+    ahead = np.triu(np.ones(weights.shape, dtype=np.bool_), k=1)
+    causal = not weights[ahead].any()
+    signed = bool((weights < 0).any())
+    largest = max(float(np.abs(weights).max()), 1e-12)
+    norm: Normalize = CenteredNorm(0.0, largest) if signed else PowerNorm(0.5, vmin=0.0, vmax=largest)
     image = axes.imshow(
-        shown,
-        cmap="viridis",
-        norm=PowerNorm(0.5, vmin=0.0, vmax=max(float(weights.max()), 1e-12)),
+        np.ma.masked_array(weights, mask=ahead & causal),
+        cmap="RdBu_r" if signed else "viridis",
+        norm=norm,
         interpolation="nearest",
         extent=(0.5, steps + 0.5, steps + 0.5, 0.5),
         aspect="equal",
     )
-    for axis in (axes.xaxis, axes.yaxis):
-        _whole_numbers(axis)
+    if labels is None:
+        for axis in (axes.xaxis, axes.yaxis):
+            _whole_numbers(axis)
+        return image
+    if len(labels) != steps:
+        raise ArgumentError(
+            f"Argument `labels` must name the {steps} elements, but holds {len(labels)} names."
+        )
+    places = range(1, steps + 1)
+    axes.set_xticks(places, labels, rotation=90)
+    axes.set_yticks(places, labels)
     return image
 
 

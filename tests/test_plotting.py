@@ -115,6 +115,19 @@ def test_the_future_of_a_step_is_blank_in_an_attention_map() -> None:
     assert np.array_equal(shown.filled(0), weights)
 
 
+def test_attention_of_any_mechanism_can_be_mapped() -> None:
+    """Weights ahead are shown where there are some, signs by diverging colours, words along both axes."""
+    weights = np.full((3, 3), 1 / 3)
+    axes = plotting.new_figure(3, 3).add_subplot()
+    image = plotting.plot_attention(axes, weights, labels=["the", "cat", "sleeps"])
+    assert not np.ma.getmaskarray(image.get_array()).any()
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["the", "cat", "sleeps"]
+    signed = plotting.plot_attention(plotting.new_figure(3, 3).add_subplot(), np.tril(weights - 0.5))
+    assert (signed.norm.vmin, signed.norm.vmax) == pytest.approx((-1 / 6, 1 / 6))
+    with pytest.raises(ArgumentError, match="must name the 3 elements"):
+        plotting.plot_attention(axes, weights, labels=["the"])
+
+
 def test_colours_can_be_told_apart_without_colour() -> None:
     looks = [
         (style.colour, style.marker, str(style.dash))

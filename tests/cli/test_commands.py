@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import qdyn
 from qdyn import load_dataset
 from qdyn.config import build, read_yaml
 from qdyn.shipped import shipped_names
@@ -34,8 +35,20 @@ def bytes_of(folder: Path) -> dict[str, bytes]:
 class TestListings:
     @pytest.mark.parametrize("kind", ["datasets", "models"])
     def test_lists_name_every_shipped_file(self, typed, kind):
-        names = [line.split()[0] for line in done(typed(kind)).splitlines() if line and line[0] != " "]
-        assert [name for name in names if name != "Use"] == shipped_names(kind)
+        listed = done(typed(kind)).split("\n\n")[0]
+        names = [line.split()[0] for line in listed.splitlines() if line[0] != " "]
+        assert names == shipped_names(kind)
+
+    def test_every_attention_mechanism_has_a_line_and_a_page(self, typed, tmp_path):
+        listed = done(typed("models")).split("\n\n")[3]
+        assert tuple(line.split()[0] for line in listed.splitlines()) == qdyn.attention.names()
+        shown = done(typed("models", "gaussian_projected"))
+        assert "Source: Li, Zhao, Wang" in shown
+        (tmp_path / "mine.yaml").write_text(
+            "name: mine\ndataset: {name: grammar}\n" + shown[shown.index("model:") :]
+        )
+        resolved = yaml.safe_load(done(typed("train", "mine.yaml", "--print-config")))
+        assert resolved["model"]["attention_options"]["ansatz"] == "layered"
 
     def test_a_printed_preset_is_a_start_for_another(self, typed, tmp_path):
         text = done(typed("models", "qsa-tfim-4q"))
