@@ -126,7 +126,8 @@ class ProjectedQSAPredictor(nn.Module, Predictor):
             part = training_part(dataset)
             with torch.no_grad():
                 states = self.projection.states(part.sequences(range(len(part))), self.projection.frame())
-            self.attention.fit(SequenceDataset.from_arrays(states.to(torch.complex128), kind="quantum_state"))
+            double = torch.nn.functional.normalize(states.to(torch.complex128), dim=-1)
+            self.attention.fit(SequenceDataset.from_arrays(double, kind="quantum_state"))
         return self
 
     def _projected(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,8 +15,7 @@ from qdyn.checks import check_integer
 from qdyn.config import to_mapping
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ConfigError, DatasetError, RunError
-from qdyn.models.base import WarmStart
-from qdyn.models.qsa import QSAPredictor
+from qdyn.models.base import Predictor, WarmStart
 from qdyn.models.registry import build_model
 from qdyn.training.batches import BatchSource, StackedSource
 from qdyn.training.best import Best
@@ -167,7 +166,8 @@ class Session:
         for place, (part, splits) in enumerate(zip(self._parts, self._splits, strict=True)):
             own = models[place * seeds : (place + 1) * seeds]
             for model in own:
-                _calibrate(model, splits["train"])
+                # What no loss sees, such as the global phase of the forecasts.
+                cast(Predictor, model).fit(splits["train"])
             if self._processes.first:
                 save_weights(part.folder / WEIGHTS, stack_states(own))
         self._write(records)
@@ -282,9 +282,3 @@ def _ended(
         )
         for record in records
     ]
-
-
-def _calibrate(model: nn.Module, train_split: SequenceDataset) -> None:
-    """Fix the global phase of the forecasts, which no loss sees, on the training split."""
-    if isinstance(model, QSAPredictor):
-        model.calibrate_phase(train_split)
