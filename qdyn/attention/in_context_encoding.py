@@ -120,17 +120,17 @@ class Encoding:
 
     def rows(self, numbers: Tensor, phases: Tensor) -> Encoding:
         """The same for other values of the select register, turned by ``phases``."""
-        own = {
-            name: getattr(self, name)[..., numbers]
-            for name in ("gain", "phase", "strength", "trust", "scale")
-        }
         return replace(
             self,
-            **own | {"scale": own["scale"] * phases},
             x=self.x.rows(numbers),
             seen=self.seen[numbers],
             regression=PlainSteps(*(one[..., numbers] for one in self.regression)),
             completion=PlainSteps(*(one[..., numbers] for one in self.completion)),
+            gain=self.gain[numbers],
+            phase=self.phase[numbers],
+            strength=self.strength[:, numbers],
+            trust=self.trust[numbers],
+            scale=self.scale[numbers] * phases,
             mixed=None if self.mixed is None else self.mixed[numbers],
         )
 
@@ -140,20 +140,22 @@ class Encoding:
         def both(one: Tensor, two: Tensor) -> Tensor:
             return torch.cat([one, two], dim=-1)
 
-        names = ("gain", "phase", "strength", "trust", "scale")
-        mixed = None if self.mixed is None or other.mixed is None else torch.cat([self.mixed, other.mixed])
+        pairs = ((self.regression, other.regression), (self.completion, other.completion))
+        regression, completion = (
+            PlainSteps(both(one.sizes, two.sizes), both(one.ridge, two.ridge)) for one, two in pairs
+        )
         return replace(
             self,
-            **{name: both(getattr(self, name), getattr(other, name)) for name in names},
             x=self.x.followed_by(other.x),
             seen=torch.cat([self.seen, other.seen]),
-            regression=PlainSteps(
-                *(both(*pair) for pair in zip(self.regression, other.regression, strict=True))
-            ),
-            completion=PlainSteps(
-                *(both(*pair) for pair in zip(self.completion, other.completion, strict=True))
-            ),
-            mixed=mixed,
+            regression=regression,
+            completion=completion,
+            gain=both(self.gain, other.gain),
+            phase=both(self.phase, other.phase),
+            strength=both(self.strength, other.strength),
+            trust=both(self.trust, other.trust),
+            scale=both(self.scale, other.scale),
+            mixed=None if self.mixed is None or other.mixed is None else torch.cat([self.mixed, other.mixed]),
         )
 
     @cached_property

@@ -125,14 +125,12 @@ class OperatorPast:
     ) -> OperatorPast:
         """From keys and values (..., transitions, d) of the T - 1 transitions."""
         # Images of one transition side by side, (..., transitions, d, heads).
-        columns = keys.unsqueeze(-1), values.unsqueeze(-1)
-        if heads is not None:
+        if heads is None:
+            k, y = keys.unsqueeze(-1), values.unsqueeze(-1)
+        else:
             roots = _root(heads.weights)
-            columns = tuple((one.movedim(-3, -1) * roots) for one in heads.images(keys, values))
-        rho, carry, image = (
-            _prefix_sums(left @ right.mH)
-            for left, right in ((columns[0], columns[0]), (columns[1], columns[0]), (columns[1], columns[1]))
-        )
+            k, y = (one.movedim(-3, -1) * roots for one in heads.images(keys, values))
+        rho, carry, image = (_prefix_sums(left @ right.mH) for left, right in ((k, k), (y, k), (y, y)))
         for symmetry in symmetries:
             check_choice("symmetries", symmetry, get_args(Symmetry))
             if symmetry == "time_reversal":

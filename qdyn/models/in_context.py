@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
-import scipy.linalg
 import torch
 from torch import Tensor, nn
 
@@ -21,19 +20,19 @@ from qdyn.attention.in_context_heads import (
     symmetry_heads,
 )
 from qdyn.attention.readout import LOSSES, read_out
-from qdyn.attention.transitions import length, transition_pairs
+from qdyn.attention.transitions import length
 from qdyn.checks import check_choice, check_integer, qubits_of_dimension
 from qdyn.circuits.ansatz import ansatz
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.base import Predictor
 from qdyn.models.in_context_config import InContextConfig
+from qdyn.models.in_context_start import angles_of, training_transitions
 
 # A schedule is a parabola in log2 of the number of states seen, in units of 32 states.
 _SCHEDULE_TERMS = 3
 # Adam moves all parameters at one pace, and schedules have further to go than the angles of V.
 _PACE = 5.0
-_FIT_STEPS = 400
 
 
 class InContextMatrices(NamedTuple):
@@ -264,27 +263,20 @@ class InContextPredictor(nn.Module, Predictor):
 
     @torch.no_grad()
     def warm_start(self, dataset: SequenceDataset) -> None:
-        """Start V from the unitary that maps the training states to their successors best (Procrustes).
+        """Start from the training transitions, in the phases that the model itself works with.
 
-        The phases of the transitions are those that the model itself works with. A free unitary takes it
-        exactly, a circuit as closely as its angles can be fitted to it.
+        V becomes the unitary that maps states to their successors best (Procrustes), heads become what
+        symmetries are found. A free unitary takes them exactly, a circuit as its angles can be fitted to them.
         """
-        if not self.config.warm_start:
-            return
         cross: Tensor | float = 0.0
         propagators = []
-        for start in range(0, len(dataset), 256):
-            batch = dataset.batch(range(start, min(start + 256, len(dataset))))
-            last = batch.targets[:, -1:], batch.mask[:, -1:]
-            states = torch.cat([batch.inputs, last[0]], dim=1).to(torch.complex128)
-            mask = torch.cat([batch.mask, last[1]], dim=1)
-            keys, values = transition_pairs(states, phases=self.config.phases, mask=mask)
+        for keys, values in training_transitions(dataset, self.config.phases):
             cross = cross + (values.mT @ keys.conj()).sum(dim=0)
             if self.head_angles is not None and self.config.head_start == "found":
                 propagators.append(partial_propagators(keys, values))
-        assert isinstance(cross, Tensor)
-        left, _, right = torch.linalg.svd(cross)
-        self.angles.copy_(self._angles_of(left @ right))
+        if self.config.warm_start and isinstance(cross, Tensor):
+            left, _, right = torch.linalg.svd(cross)
+            self.angles.copy_(angles_of(left @ right, self._family, self.angles))
         if propagators:
             self._start_heads(torch.cat(propagators))
 
@@ -296,27 +288,8 @@ class InContextPredictor(nn.Module, Predictor):
         ahead, back = symmetry_heads(propagators, forward=forward, backward=backward)
         for found, first in ((None if ahead is None else ahead[1:], 0), (back, forward - 1)):
             for place, unitary in enumerate(() if found is None else found, start=first):
-                self.head_angles[place] = self._angles_of(unitary)
+                self.head_angles[place] = angles_of(unitary, self._family, self.head_angles[place])
                 self.head_logits[place] = 0.0
-
-    def _angles_of(self, unitary: Tensor) -> Tensor:
-        return _generator(unitary) if self.config.unitaries == "free" else self._fit_circuit(unitary)
-
-    @torch.enable_grad()
-    def _fit_circuit(self, target: Tensor) -> Tensor:
-        """Angles whose circuit is ``target`` up to a phase, as nearly as 400 steps of L-BFGS get."""
-        angles = self.angles.detach().double().cpu().requires_grad_()
-        optimiser = torch.optim.LBFGS([angles], max_iter=_FIT_STEPS, line_search_fn="strong_wolfe")
-
-        def closure() -> Tensor:
-            optimiser.zero_grad()
-            overlap = (target.conj() * self._family.unitary(angles)).sum() / len(target)
-            distance = 1 - overlap.abs()
-            distance.backward()  # type: ignore[no-untyped-call]
-            return distance
-
-        optimiser.step(closure)  # type: ignore[no-untyped-call]
-        return angles.detach()
 
     def _predictions(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         states = self._in_precision(inputs)
@@ -406,11 +379,3 @@ def _schedule(coefficients: Tensor, n_steps: int) -> Tensor:
     place = torch.log2(seen) / math.log2(32)
     powers = torch.stack([place**power for power in range(_SCHEDULE_TERMS)])
     return _PACE * (coefficients @ powers)
-
-
-def _generator(unitary: Tensor) -> Tensor:
-    """The parameters (2, d, d) of a free unitary: the Hermitian H with exp(iH) equal to ``unitary``."""
-    # Schur vectors of a normal matrix are its eigenvectors, orthogonal also where eigenvalues agree.
-    triangle, vectors = scipy.linalg.schur(unitary.numpy(), output="complex")
-    hermitian = torch.from_numpy((vectors * np.angle(np.diagonal(triangle))) @ vectors.conj().T)
-    return torch.stack([hermitian.real, hermitian.imag])
