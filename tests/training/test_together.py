@@ -143,7 +143,7 @@ def test_windows_in_order_are_the_published_order(tmp_path: Path) -> None:
     model = build_model(config.model, data("waveform").metadata, seed=3).double()  # type: ignore[attr-defined]
     batch = data("waveform").split("train").batch([0])
     with torch.no_grad():
-        loss = model.loss("MSE", batch.inputs.double(), batch.targets.double())  # type: ignore[attr-defined]
+        loss = model.loss("MSE", batch.inputs.double(), batch.targets.double())
     assert run.history.loss[0, 0] == pytest.approx(float(loss), rel=1e-5)
 
 
