@@ -26,6 +26,7 @@ MakeStop = Callable[[int], Callback]
 
 KINDS = [
     ("adam", "hardware_efficient"),
+    ("adamw", "hardware_efficient"),
     ("lbfgs", "hardware_efficient"),
     ("natural", "hardware_efficient"),
     ("riemannian", "matrix"),
@@ -37,7 +38,9 @@ def configured(make_config: MakeConfig, optimiser: str, unitaries: str, **traini
     return replace(
         config,
         model=replace(config.model, unitaries=unitaries),
-        training=replace(config.training, optimiser=optimiser),
+        training=replace(
+            config.training, optimiser=optimiser, weight_decay=0.1 if optimiser == "adamw" else 0.0
+        ),
     )
 
 

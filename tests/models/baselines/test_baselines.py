@@ -20,6 +20,7 @@ from qdyn.models.baselines import (
     Chance,
     InContextDMD,
     LeastSquares,
+    NGram,
     Persistence,
     Procrustes,
     Unigram,
@@ -272,6 +273,46 @@ def test_bigram_beats_unigram_on_a_markov_chain_by_the_mutual_information() -> N
     assert float(gain.mean()) == pytest.approx(
         math.log(3) - entropy_rate, abs=4 * float(gain.std()) / gain.numel() ** 0.5
     )
+
+
+def test_a_trigram_knows_a_chain_of_second_order_by_its_entropy_rate() -> None:
+    """Where the next word is the sum of the last two in four of five cases, pairs of words say nothing."""
+    generator = np.random.default_rng(0)
+    words = generator.integers(0, 3, (400, 26))
+    for t in range(2, 26):
+        wrong = generator.integers(1, 3, 400) * (generator.random(400) < 0.2)
+        words[:, t] = (words[:, t - 1] + words[:, t - 2] + wrong) % 3
+    dataset = SequenceDataset.from_arrays(
+        words, kind="token", dimension=3, splits={"train": (0, 200), "test": (200, 400)}
+    )
+    test = dataset.split("test").batch(range(200))
+    rate = -(0.8 * math.log(0.8) + 0.2 * math.log(0.1))
+    for order, expected in ((2, math.log(3)), (3, rate), (4, rate)):
+        p = NGram(order).fit(dataset).forecast(test.inputs)
+        losses = -torch.log(p.gather(-1, test.targets[..., None]))[:, 2:]
+        assert float(losses.mean()) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_ngrams_are_counts(order: int) -> None:
+    """Against counting by hand, at the start of a sequence too, for words met and never met."""
+    generator = np.random.default_rng(1)
+    words, lengths = generator.integers(0, 4, (12, 7)), generator.integers(2, 8, 12)
+    dataset = SequenceDataset.from_arrays(words, kind="token", dimension=4, lengths=lengths)
+    asked = torch.from_numpy(generator.integers(0, 4, (5, 6)))
+    found = NGram(order, pseudo_counts=0.7).fit(dataset).forecast(asked)
+    for row in range(5):
+        for place in range(6):
+            p = np.full(4, 0.25)
+            for length in range(min(order, place + 2)):
+                context = tuple(asked[row, place + 1 - length : place + 1].tolist())
+                counts = np.zeros(4)
+                for line, end in zip(words.tolist(), lengths, strict=True):
+                    for j in range(max(1, length), end):
+                        if tuple(line[j - length : j]) == context:
+                            counts[line[j]] += 1
+                p = (counts + 0.7 * p) / (counts.sum() + 0.7)
+            np.testing.assert_allclose(found[row, place], p, rtol=1e-12)
 
 
 def test_persistence_learns_how_often_a_token_repeats() -> None:
