@@ -62,14 +62,21 @@ def plot_property(
     return axes
 
 
-def plot_words_attention(axes: Axes, shown: AttentionMap) -> Any:
+def plot_words_attention(axes: Axes, shown: AttentionMap, *, first: int = 0) -> Any:
     """A map of attention over the words of a SMILES, row i the step after word i; returns the image.
 
     Colour is linear in the weight times the length of the row, so that 1 is uniform attention in every row.
+
+    Args:
+        axes: Where to draw.
+        shown: The map.
+        first: Leave out the words before this one; 1 leaves out [CLS].
     """
     count = len(shown.words)
     lower = np.tril(np.ones((count, count), dtype=np.bool_))
-    relative = np.ma.masked_array(shown.weights * np.arange(1, count + 1)[:, None], mask=~lower)
+    relative = np.ma.masked_array(shown.weights * np.arange(1, count + 1)[:, None], mask=~lower)[
+        first:, first:
+    ]
     dress(axes, xlabel="word attended to", ylabel="step after word")
     axes.grid(visible=False)
     deviation = max(1e-6, float(np.abs(relative - 1).max()))
@@ -77,7 +84,7 @@ def plot_words_attention(axes: Axes, shown: AttentionMap) -> Any:
         relative, cmap="RdBu_r", vmin=1 - deviation, vmax=1 + deviation, interpolation="nearest"
     )
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_ticks(range(count), shown.words, fontsize=9.5, family="monospace")
+        axis.set_ticks(range(count - first), shown.words[first:], fontsize=9.5, family="monospace")
     axes.tick_params(axis="x", rotation=90)
     return image
 
