@@ -175,15 +175,13 @@ def _overlap(config: HybridDecoderConfig, queries: _Side, keys: _Side) -> Tensor
 def _states(config: HybridDecoderConfig, side: _Side) -> Tensor:
     """The states of all working qubits, (B, T, 2**qubits)."""
     per_qubit = () if config.angles_per_qubit == 1 else (config.angles_per_qubit,)
+    shape = (config.layers, config.register_qubits, *per_qubit)
     registers = [one for one in (side.token, side.position, side.conditions) if one is not None]
     prepared = joint_states(
         [
-            register_states(
-                angles.unflatten(-1, (config.layers, config.register_qubits, *per_qubit)),
-                ansatz=config.ansatz,
-            )
+            register_states(angles.reshape(*angles.shape[:-1], *shape), ansatz=config.ansatz)
             for angles in registers
         ]
     )
-    angles = side.circuit[:, 0].unflatten(-1, (config.layers, config.qubits, *per_qubit))
+    angles = side.circuit.reshape(-1, config.layers, config.qubits, *per_qubit)
     return prepared @ ansatz(config.ansatz).unitary(angles).mT

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -270,7 +271,8 @@ class _Told(Predictor):
         return self._model.forecast(inputs, mask, self._conditions)
 
     def attention_weights(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        found: Tensor = self._model.attention_weights(inputs, mask, self._conditions)
+        attentive: Any = self._model
+        found: Tensor = attentive.attention_weights(inputs, mask, self._conditions)
         return found
 
 

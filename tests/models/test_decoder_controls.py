@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -87,7 +87,7 @@ def test_measured_gradients_of_seeds_as_one_batch(gradient: str) -> None:
 
     def gradients(ensemble: Ensemble) -> list[Tensor]:
         torch.manual_seed(3)
-        ensemble.losses("L_1", *data, same_data=True).sum().backward()
+        ensemble.losses("L_1", *data, same_data=True).sum().backward()  # type: ignore[no-untyped-call]
         return [tensor.grad for tensor in ensemble.parameters.values() if tensor.grad is not None]
 
     together = gradients(Ensemble(models))
@@ -105,7 +105,7 @@ def test_frozen_angles_stay_as_drawn(tmp_path: Path) -> None:
     start = HybridDecoder(config, chains().metadata, seed=0)
     moved = {
         name: not torch.equal(one, other)
-        for (name, one), other in zip(run.model(0).named_parameters(), start.parameters(), strict=True)
+        for (name, one), other in zip(module(run, 0).named_parameters(), start.parameters(), strict=True)
     }
     circuit = {name for name in moved if "quantum" in name or "_angles" in name}
     assert len(circuit) == 6
@@ -141,7 +141,8 @@ def test_attention_by_name_is_the_decoders_own() -> None:
     named = decoder(score="attention", attention="softmax").eval()
     own = decoder(score="classical").eval()
     state = own.state_dict()
-    attention, mechanism = own.block.attention, named.block.attention.mechanism
+    attention: Any = own.block.attention
+    mechanism: Any = named.block.attention.mechanism
     with torch.no_grad():
         attention.projection.bias.zero_()
         shared = {name: tensor for name, tensor in state.items() if "attention" not in name}
@@ -162,7 +163,7 @@ def test_attention_by_name_is_the_decoders_own() -> None:
 
 def test_the_lstm_is_that_of_pytorch() -> None:
     model = LSTMDecoder(LSTMDecoderConfig(width=5, hidden=4), SequenceMetadata("x", "token", 7)).double()
-    reference = nn.LSTM(5, 4, batch_first=True).double()
+    reference: Any = nn.LSTM(5, 4, batch_first=True).double()
     words = torch.randint(0, 7, (3, 6), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         reference.weight_ih_l0.copy_(model.gates.weight)
@@ -181,7 +182,7 @@ def test_lstms_of_several_seeds_are_one_batch(tmp_path: Path) -> None:
     config = LSTMDecoderConfig(conditions=("atoms",), dropout=0.2)
     both = train(tmp_path / "both", config, seeds=(0, 3), dtype="complex128")
     alone = train(tmp_path / "alone", config, seeds=(3,), dtype="complex128")
-    for one, other in zip(both.model(1).parameters(), alone.model(0).parameters(), strict=True):
+    for one, other in zip(module(both, 1).parameters(), module(alone, 0).parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-8)
 
 
@@ -206,6 +207,11 @@ def chains(length: Tensor | None = None) -> SequenceDataset:
         rows, kind="token", vocabulary=vocabulary.words, lengths=lengths, name="chains",
         conditions={"atoms": known}, splits={"train": (0, 24), "validation": (24, 32)},
     )  # fmt: skip
+
+
+def module(run: qdyn.Run, place: int) -> nn.Module:
+    """A model of a run, as what has parameters."""
+    return cast(nn.Module, run.model(place))
 
 
 def train(

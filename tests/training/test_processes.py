@@ -7,9 +7,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
+from torch import nn
 
 import qdyn
 from qdyn.training.processes import ALONE, Processes
@@ -69,7 +71,8 @@ def test_two_processes_come_to_what_one_does(tmp_path: Path) -> None:
     )
     ours, theirs = (torch.from_numpy(run.history.validation["L_1"]) for run in (one, two))
     torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=0)
-    for a, b in zip(one.models, two.models, strict=True):
+    every = ([cast(nn.Module, model) for model in run.models] for run in (one, two))
+    for a, b in zip(*every, strict=True):
         for ours, theirs in zip(a.parameters(), b.parameters(), strict=True):
             # Adam divides by the size of gradients, also of those that rounding alone makes.
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-8)
