@@ -36,20 +36,20 @@ ENTRY_POINTS = "qdyn.attention"
 """The group of entry points under which other packages offer mechanisms."""
 
 _OURS = {
-    "compound": "qdyn.attention.compound",
-    "doubly_stochastic": "qdyn.attention.doubly_stochastic",
-    "fidelity": "qdyn.attention.fidelity_kernel",
-    "gaussian_projected": "qdyn.attention.gaussian_projected",
-    "hadamard": "qdyn.attention.hadamard_overlap",
-    "logic": "qdyn.attention.logic_similarity",
-    "measured": "qdyn.attention.measured_vectors",
-    "mixed_state": "qdyn.attention.mixed_state",
-    "orthogonal": "qdyn.attention.orthogonal",
-    "overlap": "qdyn.attention.overlap_interference",
-    "qasa": "qdyn.attention.qasa_adapter",
-    "qksan": "qdyn.attention.kernel_gate",
-    "quixer": "qdyn.attention.lcu_mixing",
-    "softmax": "qdyn.attention.softmax",
+    "compound": "qdyn.attention.compound:CompoundAttention",
+    "doubly_stochastic": "qdyn.attention.doubly_stochastic:DoublyStochasticAttention",
+    "fidelity": "qdyn.attention.fidelity_kernel:FidelityAttention",
+    "gaussian_projected": "qdyn.attention.gaussian_projected:GaussianProjectedAttention",
+    "hadamard": "qdyn.attention.hadamard_overlap:HadamardAttention",
+    "logic": "qdyn.attention.logic_similarity:LogicSimilarityAttention",
+    "measured": "qdyn.attention.measured_vectors:MeasuredVectorAttention",
+    "mixed_state": "qdyn.attention.mixed_state:MixedStateAttention",
+    "orthogonal": "qdyn.attention.orthogonal:OrthogonalAttention",
+    "overlap": "qdyn.attention.overlap_interference:OverlapAttention",
+    "qasa": "qdyn.attention.qasa_adapter:AdapterAttention",
+    "qksan": "qdyn.attention.kernel_gate:KernelGateAttention",
+    "quixer": "qdyn.attention.lcu_mixing:LCUAttention",
+    "softmax": "qdyn.attention.softmax:SoftmaxAttention",
 }
 _REGISTERED: dict[str, type[Attention]] = {}
 
@@ -299,7 +299,7 @@ def register_attention(name: str, *, options: type | None = None) -> Callable[[M
     def register(mechanism: Mechanism) -> Mechanism:
         taken = _REGISTERED.get(name)
         again = taken is not None and taken.__qualname__ == mechanism.__qualname__
-        ours = name in _OURS and mechanism.__module__ != _OURS[name]
+        ours = name in _OURS and _OURS[name] != f"{mechanism.__module__}:{mechanism.__qualname__}"
         if (taken is not None and not again) or ours:
             raise ArgumentError(f"Argument `name` is {name!r}, which another mechanism has.")
         mechanism.name = name
@@ -336,15 +336,15 @@ def attention_class(name: str) -> type[Attention]:
         ...
         qdyn.errors.ArgumentError: Argument `attention` is 'softmx', which is unknown: did you mean 'softmax'?
     """
-    if name not in _REGISTERED:
-        if name in _OURS:
-            importlib.import_module(_OURS[name])
-        elif (point := _offered().get(name)) is not None:
-            _load(point)
-        else:
-            hint = nearest(str(name), names())
-            raise ArgumentError(f"Argument `attention` is {name!r}, which is unknown: {hint}")
-    return _REGISTERED[name]
+    if name in _REGISTERED:
+        return _REGISTERED[name]
+    if name in _OURS:
+        module, _, attribute = _OURS[name].partition(":")
+        ours: type[Attention] = getattr(importlib.import_module(module), attribute)
+        return ours
+    if (point := _offered().get(name)) is not None:
+        return _load(point)
+    raise ArgumentError(f"Argument `attention` is {name!r}, which is unknown: {nearest(str(name), names())}")
 
 
 def check_options(name: str, options: dict[str, Any], *, where: str | None = None) -> Any:
@@ -407,12 +407,11 @@ def _offered() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINTS)}
 
 
-def _load(point: EntryPoint) -> None:
+def _load(point: EntryPoint) -> type[Attention]:
     found = point.load()
     if not (isinstance(found, type) and issubclass(found, Attention)):
         raise ConfigError(
             f"The entry point {point.name!r} of {ENTRY_POINTS} must be a subclass of "
             f"qdyn.attention.Attention, but {point.value} is {found!r}."
         )
-    if point.name not in _REGISTERED:
-        register_attention(point.name, options=found.options_class)(found)
+    return register_attention(point.name, options=found.options_class)(found)
