@@ -156,10 +156,11 @@ class Context:
         """From states (..., T, d); the arguments are those of `in_context_predictions`."""
         keys, values = transition_pairs(x, phases=phases, mask=mask)
         past: OperatorPast | ScorePast
-        if kernel is None:
-            past = OperatorPast.of(keys, values, symmetries, heads)
-        else:
+        few = heads is None and 2 ** len(symmetries) * keys.shape[-2] <= _FEW * keys.shape[-1]
+        if few or kernel is not None:
             past = ScorePast.of(keys, values, symmetries, kernel, heads)
+        else:
+            past = OperatorPast.of(keys, values, symmetries, heads)
         return cls(past, *past.bounds())
 
     def last(self) -> Context:
@@ -274,6 +275,8 @@ def refined_states(
     return torch.cat([x[..., :1, :], mixed / length(mixed)], dim=-2)
 
 
+# Transitions and images a dimension: up to here scores are faster than operators, twice if there are no images.
+_FEW = 8
 # Relative to a single transition, whose operator has norm 1.
 _NO_PAST = 1e-9
 

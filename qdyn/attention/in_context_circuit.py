@@ -26,12 +26,13 @@ import torch
 from jaxtyping import Complex
 from torch import Tensor
 
-from qdyn.attention.in_context import Conjugate, Context, Descent, refined_states
+from qdyn.attention.in_context import Conjugate, Descent, refined_states
 from qdyn.attention.in_context_builder import encoding_circuit
 from qdyn.attention.in_context_encoding import Encoding, Loads
 from qdyn.attention.in_context_heads import Heads, feed_forward
 from qdyn.attention.in_context_steps import PlainSteps
 from qdyn.attention.transitions import (
+    OperatorPast,
     ScorePast,
     Symmetry,
     TransitionPhases,
@@ -196,17 +197,17 @@ class _Told(NamedTuple):
 def _encoding(block: Block, loads: Loads, told: _Told) -> tuple[Encoding, Tensor]:
     """The numbers of a block on the states of ``loads``, and its forecasts."""
     x, steps = loads.states, len(loads.states)
-    known = Context.of(x, phases=told.phases, symmetries=told.symmetries, heads=told.heads)
-    rho, image = known.past.rho, known.past.image  # type: ignore[union-attr]
-    regression = PlainSteps.of(block.regression, rho, known.key_bound, x)
-    left, answer = block.regression.explain(known.past.attend, known.key_bound, x)
-    phase = known.past.mean_phase(told.value)
+    past = OperatorPast.of(*transition_pairs(x, phases=told.phases), told.symmetries, told.heads)
+    key_bound, value_bound = past.bounds()
+    regression = PlainSteps.of(block.regression, past.rho, key_bound, x)
+    left, answer = block.regression.explain(past.attend, key_bound, x)
+    phase = past.mean_phase(told.value)
     rest = (left @ told.value.mT) * phase.unsqueeze(-1)
     nothing = torch.zeros(steps, dtype=torch.float64)
     completion, gain = PlainSteps(nothing.new_zeros(0, steps), nothing), torch.ones_like(nothing)
     if block.completion is not None:
-        completion = PlainSteps.of(block.completion, image, known.value_bound, rest)
-        completed, _ = block.completion.explain(known.past.attend_to_values, known.value_bound, rest)
+        completion = PlainSteps.of(block.completion, past.image, value_bound, rest)
+        completed, _ = block.completion.explain(past.attend_to_values, value_bound, rest)
         gain = (length(left) / length(completed)).squeeze(-1) ** block.restoration
         rest = completed * gain.unsqueeze(-1)
     predictions = answer + rest
