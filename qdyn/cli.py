@@ -24,7 +24,19 @@ from qdyn import __version__
 from qdyn.commands.parsing import CommandParser, UsageError
 from qdyn.errors import QdynError, nearest
 
-COMMANDS = ("demo", "generate", "train", "evaluate", "sample", "circuit", "analyse", "datasets", "models", "doctor")
+COMMANDS = (
+    "demo",
+    "generate",
+    "train",
+    "evaluate",
+    "sweep",
+    "sample",
+    "circuit",
+    "analyse",
+    "datasets",
+    "models",
+    "doctor",
+)
 
 _SUMMARY = "Quantum dynamics with sequence models: from a Hamiltonian to a forecast."
 

@@ -1,4 +1,4 @@
-"""Where the recipes and presets that ship with qdyn are: inside the wheel, or at the root of a checkout."""
+"""Where recipes, presets and sweeps that ship with qdyn are: in the wheel, or at the root of a checkout."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from typing import Literal
 
 from qdyn.errors import ConfigError, nearest
 
-Kind = Literal["datasets", "models"]
-_YAML = {"datasets": "recipe.yaml", "models": "preset.yaml"}
-_NOUN = {"datasets": "recipe", "models": "preset"}
+Kind = Literal["datasets", "models", "sweeps"]
+_YAML = {"datasets": "recipe.yaml", "models": "preset.yaml", "sweeps": "sweep.yaml"}
+_NOUN = {"datasets": "recipe", "models": "preset", "sweeps": "sweep"}
 
 
 def shipped_folder(kind: Kind) -> Path:
-    """The folder whose sub-folders are the shipped recipes (``datasets``) or presets (``models``)."""
+    """The folder whose sub-folders are the shipped recipes (``datasets``), presets (``models``) or sweeps."""
     package = Path(__file__).resolve().parent
     in_wheel = package / "_shipped" / kind
     return in_wheel if in_wheel.is_dir() else package.parent / kind
 
 
 def shipped_names(kind: Kind) -> list[str]:
-    """The names of the shipped recipes or presets, sorted."""
+    """The names of the shipped recipes, presets or sweeps, sorted."""
     return sorted(path.parent.name for path in shipped_folder(kind).glob(f"*/{_YAML[kind]}"))
 
 

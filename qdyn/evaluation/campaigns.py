@@ -29,11 +29,12 @@ from tqdm import tqdm
 
 from qdyn.checks import check_integer
 from qdyn.config import build
+from qdyn.data.cluster import running_cluster, wait_for_workers
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ArgumentError, RunError
 from qdyn.evaluation.contestants import Contestant, baselines, of_run
-from qdyn.evaluation.results import Estimate, Standing, plain
-from qdyn.evaluation.scoring import score
+from qdyn.evaluation.results import Estimate, Standing, decisive, plain
+from qdyn.evaluation.scoring import error_of_the_mean, score
 from qdyn.files import inside, write_json
 from qdyn.processors import torch_threads
 from qdyn.training.callbacks import Callback, Progress
@@ -117,16 +118,24 @@ class Outcome:
 
 
 def run_campaign(
-    trials: Sequence[Trial], *, folder: str | Path, workers: int = 2, progress: bool = True
+    trials: Sequence[Trial],
+    *,
+    folder: str | Path,
+    workers: int = 2,
+    scheduler: str | Path | None = None,
+    progress: bool = True,
 ) -> dict[str, Outcome]:
     """Train and judge every trial, ``workers`` at a time, and keep all of it in ``folder``.
 
-    Each worker is a process of one thread: models this small gain nothing from a second one.
+    Each worker is a process of one thread: models this small gain nothing from a second one. On a cluster,
+    every worker must see ``folder`` and the datasets under the same paths.
 
     Args:
         trials: Settings with distinct keys.
         folder: The campaign's folder; what is finished there is not done again.
-        workers: Processes, >= 1; one works in this process.
+        workers: Processes, >= 1; one works in this process. On a cluster, how many to wait for.
+        scheduler: Address of a running dask scheduler, or the path of its scheduler file, whose workers do
+            it in place of processes of our own.
         progress: Show a bar on a terminal, and a line for each finished trial elsewhere.
 
     Returns:
@@ -136,6 +145,7 @@ def run_campaign(
         ArgumentError: two trials share a key.
         RunError: the folder holds a trial of that key with another configuration or dataset, a training
             diverged, or a worker was killed.
+        ClusterError: no scheduler answers.
         TrainingInterrupted: Ctrl-C; every trial has its last checkpoint.
 
     Example:
@@ -153,7 +163,10 @@ def run_campaign(
     # The longest first, so that no worker begins a long one when the others are done.
     queue = sorted(trials, key=lambda trial: -trial.config.training.steps)
     with torch_threads(1), report:
-        if workers == 1:
+        if scheduler is not None:
+            for outcome in _on_cluster(queue, place.resolve(), scheduler, workers, report):
+                outcomes[outcome.key] = outcome
+        elif workers == 1:
             for trial in queue:
                 outcomes[trial.key] = report.finished(conduct(trial, place, on_step=report.step))
         else:
@@ -232,12 +245,14 @@ def judge(
     """Split -> metric -> figure of one contestant; roll-outs of quantum states, on the test split only."""
     figures = {}
     for split in splits:
+        part = dataset.split(split)
         rolled = split == "test" and dataset.metadata.kind == "quantum_state"
         found = score(
             contestant,
-            dataset.split(split),
+            part,
             context=context if rolled else None,
             rollout_steps=rollout_steps if rolled else 0,
+            error_unit=1.0 if dataset.metadata.normalised else error_of_the_mean(dataset, part),
         )
         figures[split] = {name: Figure.of(values) for name, values in found.losses.items()}
         if found.rollout is not None:
@@ -307,9 +322,10 @@ class _Reporter:
     def finished(self, outcome: Outcome) -> Outcome:
         """A trial is done."""
         self._trials += 1
-        figure = outcome.figures["test"]["L_1"]
+        name = decisive(outcome.figures["test"])
+        figure = outcome.figures["test"][name]
         spread = "" if figure.std is None else f" ± {figure.std:.3f}"
-        line = f"{outcome.key}: test L_1 {figure.mean:.3f}{spread}; {self._trials} of {self._count} trials"
+        line = f"{outcome.key}: test {name} {figure.mean:.3f}{spread}; {self._trials} of {self._count} trials"
         if self._bar is not None:
             self._bar.write(f"{line} done", file=sys.stderr)
         elif self._shown:
@@ -348,6 +364,36 @@ def _in_parallel(queue: Sequence[Trial], folder: Path, workers: int, report: _Re
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _on_cluster(
+    queue: Sequence[Trial], folder: Path, scheduler: str | Path, workers: int, report: _Reporter
+) -> Iterator[Outcome]:
+    """Each trial as one task, whose key says what it is: a trial that still runs is not begun twice."""
+    with running_cluster(scheduler) as client, client.as_current():
+        from distributed import KilledWorker, as_completed
+
+        wait_for_workers(client, workers)
+        futures = [
+            client.submit(_conduct_alone, trial, folder, key=f"qdyn-{folder}-{trial.key}", retries=0)
+            for trial in queue
+        ]
+        try:
+            for future in as_completed(futures):
+                outcome: Outcome = future.result()
+                report.step(next(one for one in queue if one.key == outcome.key).config.training.steps)
+                yield report.finished(outcome)
+        except KilledWorker:
+            raise RunError(
+                f"Workers of the cluster were killed. What is done is in {folder}: run the same again to go "
+                "on."
+            ) from None
+
+
+def _conduct_alone(trial: Trial, folder: Path) -> Outcome:
+    """In a worker of a cluster."""
+    with torch_threads(1):
+        return conduct(trial, folder)
 
 
 def _start_worker(parent: int, counter: Synchronized[int]) -> None:
