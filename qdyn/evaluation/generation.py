@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from qdyn.evaluation.results import Estimate, plain, with_error
 from qdyn.files import replacing, write_json
 from qdyn.models.base import Predictor
 from qdyn.models.hybrid_decoder import HybridDecoder
-from qdyn.models.sampling import sample_sequences, strings_of
+from qdyn.models.sampling import evaluating, sample_sequences, strings_of
 
 _TOKENS_TO_SHOW = 8
 
@@ -284,9 +284,10 @@ def attention_map(
     seen = int(lengths[0]) - 1
     like = decoder.position_embed
     conditions = torch.tensor([list((told or {}).values())]).to(like) if told else None
-    weights = decoder.attention_weights(
-        torch.from_numpy(rows[:, :seen]).to(like.device), conditions=conditions
-    )
+    with evaluating(decoder):
+        weights = decoder.attention_weights(
+            torch.from_numpy(rows[:, :seen]).to(like.device), conditions=conditions
+        )
     words = tuple(decoder.vocabulary.words[number] for number in rows[0, :seen].tolist())
     return AttentionMap(smiles, words, weights[0].double().cpu().numpy())
 
@@ -327,7 +328,7 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def aligned(rows: list[tuple[str, ...]], *, left: tuple[int, ...]) -> list[str]:
+def aligned(rows: Sequence[tuple[str, ...]], *, left: tuple[int, ...]) -> list[str]:
     """Rows as lines of text whose columns line up; those in ``left`` on the left.
 
     >>> aligned([("a", "10", "x"), ("bcd", "9", "y")], left=(0, 2))

@@ -47,7 +47,7 @@ def plot_property(
     """
     dress(axes, xlabel=property_label(name))
     both = [values for values in (sampled, trained) if values is not None]
-    edges = _edges(np.concatenate(both))
+    edges = _edges(np.concatenate(both)).tolist()
     weights = [np.full(len(values), 1 / len(values)) for values in both]
     axes.hist(sampled, bins=edges, weights=weights[0], color=BLUE, alpha=0.45, label="drawn")
     if trained is not None:
@@ -157,7 +157,8 @@ def molecule_svg(smiles: str, *, width: int = 210, height: int = 150) -> str:
     from rdkit.Chem.Draw import rdMolDraw2D
 
     canvas = rdMolDraw2D.MolDraw2DSVG(width, height)
-    options = canvas.drawOptions()
+    # RDKit's stubs take its fields for options of options.
+    options: Any = canvas.drawOptions()
     options.clearBackground = False
     options.bondLineWidth = 1.6
     options.padding = 0.08

@@ -15,8 +15,9 @@ own, whatever is asked for: neither the number of sequences nor of workers chang
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,7 +27,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from qdyn.checks import check_integer, check_positive
-from qdyn.data import smiles, text
+from qdyn.data import amino_acids, smiles, text
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.data.source import generator_of
 from qdyn.errors import ArgumentError
@@ -34,7 +35,11 @@ from qdyn.models.base import Predictor
 from qdyn.processors import torch_threads
 
 BLOCK = 512
-_FRAMES = ((smiles.BEGIN, smiles.END, ""), (text.BEGIN, text.END, " "))
+_FRAMES = (
+    (smiles.BEGIN, smiles.END, ""),
+    (text.BEGIN, text.END, " "),
+    (amino_acids.BEGIN, amino_acids.END, ""),
+)
 _TINY = 1e-300
 
 
@@ -107,8 +112,8 @@ def sample_sequences(
     """Draw sequences of words from nothing but the word that begins them.
 
     Args:
-        predictor: Of tokens, whose vocabulary has words that begin and end a sequence: [CLS] and [EOS], or
-            <s> and </s>.
+        predictor: Of tokens, whose vocabulary has words that begin and end a sequence: [CLS] and [EOS], <s>
+            and </s>, or <bos> and <eos>.
         count: How many, >= 0.
         elements: Of the longest sequence, >= 2, the first and the last word included. What has not ended by
             then ends there.
@@ -160,7 +165,7 @@ def sample_sequences(
             found[first:stop] = _block(begin, law, first)[: stop - first]
         return stop - first
 
-    with torch_threads(1), _bar(count, shown=progress) as bar:
+    with torch_threads(1), evaluating(predictor), _bar(count, shown=progress) as bar:
         firsts = range(0, count, BLOCK)
         if workers == 1:
             for first in firsts:
@@ -173,7 +178,7 @@ def sample_sequences(
 
 
 def strings_of(metadata: SequenceMetadata, sequences: Int64[Tensor, "count elements"]) -> list[str]:
-    """What sequences of words say: SMILES, or sentences, without the words that frame them.
+    """What sequences of words say: SMILES, residues, or sentences, without the words that frame them.
 
     Example:
         >>> data = SequenceMetadata("x", "token", 4, vocabulary=("a", "<s>", "</s>", "b"))
@@ -181,6 +186,8 @@ def strings_of(metadata: SequenceMetadata, sequences: Int64[Tensor, "count eleme
         ['a b', 'b']
     """
     frame, words = Frame.of(metadata), metadata.vocabulary or ()
+    if amino_acids.is_protein_vocabulary(words):
+        return amino_acids.residues_of(sequences, words)
     if frame.joint == "":
         return smiles.SmilesVocabulary(words, max(3, sequences.shape[1])).decode(sequences)
     said = []
@@ -199,6 +206,19 @@ class _Law:
     temperature: float
     top_k: int | None
     seed: int
+
+
+@contextmanager
+def evaluating(predictor: Predictor) -> Iterator[None]:
+    """Inside the block a trainable model drops nothing at random."""
+    was_training = isinstance(predictor, torch.nn.Module) and predictor.training
+    if isinstance(predictor, torch.nn.Module) and was_training:
+        predictor.eval()
+    try:
+        yield
+    finally:
+        if isinstance(predictor, torch.nn.Module) and was_training:
+            predictor.train()
 
 
 class _WholePrefix:

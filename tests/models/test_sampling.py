@@ -19,6 +19,7 @@ from qdyn.models.baselines.tokens import Bigram
 from qdyn.models.hybrid_decoder import HybridDecoder
 from qdyn.models.hybrid_decoder_cache import CACHED_SCORES, PreparedDecoder
 from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
+from qdyn.models.lstm_decoder import LSTMDecoder, LSTMDecoderConfig
 from qdyn.models.sampling import BLOCK, Frame, sample_sequences, strings_of
 
 WEIGHTS = Path("data") / "hybrid_decoder"
@@ -82,6 +83,22 @@ def test_sequences_with_a_cache_are_those_without() -> None:
         for cached in (True, False)
     )
     assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_nothing_is_dropped_and_training_goes_on(cached: bool) -> None:
+    model = decoder(dropout=0.5)
+    expected = sample_sequences(model, 8, elements=24, cached=cached)
+    assert torch.equal(sample_sequences(model.train(), 8, elements=24, cached=cached), expected)
+    assert model.training
+
+
+@pytest.mark.parametrize("options", [{}, {"conditions": ("LogP",)}])
+def test_an_lstm_draws_too(options: dict[str, Any]) -> None:
+    model = LSTMDecoder(LSTMDecoderConfig(**options), QM9, seed=0)
+    told = torch.tensor([0.3]) if options else None
+    drawn = sample_sequences(model, 5, elements=24, conditions=told)
+    assert torch.equal(sample_sequences(model, 9, elements=24, conditions=told)[:5], drawn)
 
 
 @pytest.mark.parametrize("predictor", [decoder(layers=2), OneDistribution([0, 0.4, 0.3, 0.1, 0.2])])
@@ -154,7 +171,7 @@ def test_what_makes_no_sense_is_refused() -> None:
             sample_sequences(model, 3, elements=24, conditions=told)
     with pytest.raises(ArgumentError, match="`elements` must be at most 25"):
         sample_sequences(decoder(), 3, elements=40)
-    with pytest.raises(ArgumentError, match=r"\[CLS\] and \[EOS\] or <s> and </s>, .* of 'x' lacks"):
+    with pytest.raises(ArgumentError, match=r"\[CLS\] and \[EOS\] or <s> and </s>.* of 'x' lacks"):
         Frame.of(SequenceMetadata("x", "token", 2, vocabulary=("a", "b")))
     with pytest.raises(ArgumentError, match=r"must forecast tokens .* not 'real'"):
         Frame.of(SequenceMetadata("x", "real", 2))
