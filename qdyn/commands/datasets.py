@@ -1,41 +1,78 @@
-"""`qdyn datasets`: the shipped recipes; molecules from files and from the network."""
+"""`qdyn datasets`: the shipped recipes; molecules, proteins and sentences from files and the network."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qdyn.commands.listing import show_or_list
 from qdyn.commands.parsing import CommandParser, UsageError, integer
 
-SUMMARY = "List the dataset recipes, print one; fetch QM9, or read a file of molecules"
+if TYPE_CHECKING:
+    from qdyn.data.sequences import SequenceDataset
+
+SUMMARY = "List the dataset recipes, print one; fetch QM9; read molecules, proteins or sentences"
 INTERRUPTED = "Interrupted: what has been fetched or computed so far is kept; repeat the command to go on."
 _ACTIONS = {"fetch": "qdyn datasets fetch qm9", "import": "qdyn datasets import FILE --out DATASET.h5"}
+_DETAILS = """
+`import` reads a file of yours: molecules (.csv, .smi, one SMILES a line), proteins
+(FASTA: .fasta, .fa, .faa), labelled sentences (a sentence, a tab and a label on
+each line) or sentences (one a line). All may be compressed. Proteins are split so
+that no two of different splits have more than 40 % identity.
+"""
+_FASTA = (".fasta", ".fa", ".faa", ".fas")
 
 
 def parser() -> CommandParser:
     """What the command understands."""
     made = CommandParser(
         name="datasets",
-        summary=f"{SUMMARY}.",
+        summary=f"{SUMMARY}.\n{_DETAILS}",
         usage="qdyn datasets [RECIPE]\n       qdyn datasets fetch qm9 [options]\n"
         "       qdyn datasets import FILE --out DATASET.h5 [options]",
         example="qdyn datasets\nqdyn datasets tfim-4q > mine.yaml\n"
-        "qdyn datasets import molecules.csv --out molecules.h5",
+        "qdyn datasets import molecules.csv --out molecules.h5\n"
+        "qdyn datasets import lysozymes.fasta --tags OX charge --out lysozymes.h5\n"
+        "qdyn datasets import yelp_labelled.txt --out yelp.h5",
     )
     made.add_argument(
         "words",
         metavar="RECIPE",
         nargs="*",
         help="print this recipe, to read or to start from; or `fetch` with the name of a dataset, or "
-        "`import` with a CSV or .smi file",
+        "`import` with a file of yours",
     )
     made.add_argument("--out", metavar="FILE", help="import: the dataset to write, an HDF5 file")
+    made.add_argument(
+        "--as",
+        dest="kind",
+        choices=("molecules", "proteins", "labelled", "sentences"),
+        help="import: what the file holds (default: by its name, and whether its lines end in a label)",
+    )
     made.add_argument("--column", metavar="NAME", help="import: the CSV column of SMILES (default: smiles)")
     made.add_argument(
         "--split",
         choices=("random", "published"),
         default="random",
-        help="import: 90 / 5 / 5 % at random (default), or as arXiv:2502.19214 shared out QM9",
+        help="import: 90 / 5 / 5 %% at random (default), or as arXiv:2502.19214 shared out QM9",
+    )
+    made.add_argument(
+        "--tags",
+        metavar="KEY",
+        nargs="+",
+        default=[],
+        help="import: what stands in front of proteins: charge, hydropathy, or a key of the headers",
+    )
+    made.add_argument(
+        "--longest",
+        metavar="N",
+        type=integer(minimum=1),
+        help="import: residues or words of the longest sequence; longer ones are left out",
+    )
+    made.add_argument(
+        "--word",
+        metavar="K",
+        type=integer(minimum=2),
+        help="import: compare only proteins that share K residues in a row, for large files (default: all)",
     )
     made.add_argument("--url", metavar="URL", help="fetch: another place that holds the same file")
     made.add_argument(
@@ -78,11 +115,35 @@ def _fetch(name: str, options: Any) -> int:
 def _import(file: str, options: Any) -> int:
     from pathlib import Path
 
+    if options.out is None:
+        raise UsageError(f"Option --out is missing: {_ACTIONS['import']}.")
+    reader = {"proteins": _proteins, "labelled": _labelled, "sentences": _sentences, "molecules": _molecules}
+    dataset, said = reader[options.kind or _kind_of(file)](file, options)
+    dataset.save(Path(options.out))
+    print(f"{file}: {said}.")
+    print(f"Written to {options.out}; use it with: qdyn train PRESET --dataset {options.out}")
+    return 0
+
+
+def _kind_of(file: str) -> str:
+    """What a file holds, by its name and, of a text, by its first line."""
+    from qdyn.data.text_files import plain_suffix, read_text
+
+    suffix = plain_suffix(file)
+    if suffix in _FASTA:
+        return "proteins"
+    if suffix in (".txt", ".tsv"):
+        first = next((line for line in read_text(file).split("\n") if line.strip()), "")
+        sentence, _, label = first.rpartition("\t")
+        if " " in sentence.strip() and len(label.split()) == 1:
+            return "labelled"
+    return "molecules"
+
+
+def _molecules(file: str, options: Any) -> tuple[SequenceDataset, str]:
     from qdyn.data.load import cache_folder
     from qdyn.data.molecules import read_molecules
 
-    if options.out is None:
-        raise UsageError(f"Option --out is missing: {_ACTIONS['import']}.")
     found = read_molecules(
         file,
         column=options.column,
@@ -91,10 +152,29 @@ def _import(file: str, options: Any) -> int:
         cache=cache_folder() / "properties",
         progress=True,
     )
-    found.dataset.save(Path(options.out))
-    print(f"{file}: {found.cleaned}.")
-    print(f"Written to {options.out}; use it with: qdyn train PRESET --dataset {options.out}")
-    return 0
+    return found.dataset, str(found.cleaned)
+
+
+def _proteins(file: str, options: Any) -> tuple[SequenceDataset, str]:
+    from qdyn.data.proteins import read_proteins
+
+    found = read_proteins(file, tags=options.tags, longest=options.longest, word=options.word)
+    return found.dataset, str(found)
+
+
+def _labelled(file: str, options: Any) -> tuple[SequenceDataset, str]:
+    from qdyn.data.labelled_text import read_labelled_sentences
+
+    found = read_labelled_sentences(file, longest=options.longest)
+    return found.dataset, str(found)
+
+
+def _sentences(file: str, options: Any) -> tuple[SequenceDataset, str]:
+    from qdyn.data.text import read_sentences
+
+    # The words of a sentence are framed by two more, and the first is no forecast.
+    found = read_sentences(file, steps=32 if options.longest is None else options.longest + 1)
+    return found.dataset, f"{len(found.dataset)} sentences, {found.left_out} left out"
 
 
 def _columns(content: dict[str, Any]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`qdyn sample`: molecules, or sentences, drawn from a trained model."""
+"""`qdyn sample`: molecules, proteins, or sentences, drawn from a trained model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from qdyn.commands.parsing import CommandParser, UsageError, integer, positive
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from qdyn.data.sequences import SequenceDataset
     from qdyn.evaluation.generation import GeneratedMolecules
     from qdyn.models.base import Predictor
 
-SUMMARY = "Draw molecules, or sentences, from a trained model and judge them"
+SUMMARY = "Draw molecules, proteins, or sentences, from a trained model and judge them"
 INTERRUPTED = "Interrupted: the same command draws the same again."
 
 _DETAILS = """
@@ -23,7 +25,10 @@ RUN is the folder of a run, or published weights: a .safetensors file with its
 with their errors; writes molecules.csv, table.json, figures/ and report.html.
 Novelty is against the molecules that the model was trained on. Conditions that
 are not set are those of the training molecules nearest in the ones that are.
-Of a model of sentences it writes sentences.txt.
+Of a model of proteins it prints how many tags an independent classifier finds
+again and how far words are from those of the test split, and writes
+proteins.fasta; --tag asks for proteins of one tag. Of a model of sentences it
+writes sentences.txt.
 """
 
 
@@ -34,6 +39,7 @@ def parser() -> CommandParser:
         summary=f"{SUMMARY}.\n{_DETAILS}",
         example="qdyn sample runs/hybrid-decoder -n 10000\n"
         "qdyn sample runs/told -n 10000 --set LogP=2.3 --set HBD=1\n"
+        "qdyn sample runs/families -n 500 --tag family=3\n"
         "qdyn sample quantum_sequence.safetensors --temperature 0.7 --top-k 10",
     )
     made.add_argument("run", metavar="RUN", help="the folder of a run, or a .safetensors file")
@@ -51,6 +57,13 @@ def parser() -> CommandParser:
         action="append",
         default=[],
         help="a property that the molecules should have, e.g. LogP=2.3; may be repeated",
+    )
+    made.add_argument(
+        "--tag",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a tag in front of the proteins, e.g. family=3; may be repeated, in the order of the data",
     )
     made.add_argument(
         "--temperature", metavar="T", type=positive, default=1.0, help="less is likelier (default: 1)"
@@ -83,6 +96,8 @@ def parser() -> CommandParser:
 
 def run(options: Any) -> int:
     """Do it."""
+    from qdyn.data.amino_acids import is_protein_vocabulary
+    from qdyn.errors import ArgumentError
     from qdyn.files import write_text
 
     targets = _targets(options.set)
@@ -90,6 +105,10 @@ def run(options: Any) -> int:
     model, dataset, note = _model_and_dataset(path, options)
     out = Path(options.out) if options.out else _folder(path)
     words = model.metadata.vocabulary if model.metadata else None
+    if is_protein_vocabulary(words):
+        return _proteins(model, dataset, targets, out, options)
+    if options.tag:
+        raise ArgumentError("Argument `--tag` is for proteins, but the model writes none.")
     if words and "[CLS]" in words:
         found = _molecules(model, dataset, note, targets, options)
         report = found.save(out)
@@ -102,6 +121,37 @@ def run(options: Any) -> int:
     write_text(out / "sentences.txt", "\n".join(said) + "\n")
     print("\n".join(said[:10]))
     print(f"\n{len(said)} sentences: {out / 'sentences.txt'}")
+    return 0
+
+
+def _proteins(
+    model: Predictor, dataset: SequenceDataset | None, targets: dict[str, float], out: Path, options: Any
+) -> int:
+    from qdyn.data.tags import read_tag
+    from qdyn.errors import ArgumentError
+    from qdyn.evaluation.proteins import judge_proteins
+    from qdyn.files import write_text
+    from qdyn.models.prompted import Prompted
+    from qdyn.models.sampling import strings_of
+
+    words = [f"<{one}>" for one in options.tag]
+    if wrong := next((one for one in words if read_tag(one) is None), None):
+        raise UsageError(f"Option --tag must be KEY=VALUE, but is {wrong[1:-1]!r}.")
+    drawn = _drawn(Prompted(model, words) if words else model, dataset, targets, options)
+    assert dataset is not None
+    assert model.metadata is not None
+    if "test" not in dataset.split_names or "train" not in dataset.split_names:
+        raise ArgumentError(f"The dataset {dataset.metadata.name} must have a training and a test split.")
+    vocabulary = model.metadata.vocabulary or ()
+    entries = []
+    for number, (row, protein) in enumerate(
+        zip(drawn.tolist(), strings_of(model.metadata, drawn), strict=True)
+    ):
+        tags = [word[1:-1] for place in row if read_tag(word := vocabulary[place])]
+        entries.append(f">{' '.join([f'sample-{number}', *tags])}\n{protein}\n")
+    write_text(out / "proteins.fasta", "".join(entries))
+    print(judge_proteins(drawn, dataset))
+    print(f"\n{len(entries)} proteins: {out / 'proteins.fasta'}")
     return 0
 
 
@@ -182,17 +232,27 @@ def _has_positions(model: Predictor) -> bool:
 def _sentences(
     model: Predictor, dataset: SequenceDataset | None, targets: dict[str, float], options: Any
 ) -> list[str]:
+    from qdyn.models.sampling import strings_of
+
+    drawn = _drawn(model, dataset, targets, options)
+    assert model.metadata is not None
+    return strings_of(model.metadata, drawn)
+
+
+def _drawn(
+    model: Predictor, dataset: SequenceDataset | None, targets: dict[str, float], options: Any
+) -> Tensor:
     from qdyn.errors import ArgumentError
-    from qdyn.models.sampling import Frame, sample_sequences, strings_of
+    from qdyn.models.sampling import Frame, sample_sequences
 
     Frame.of(model.metadata)  # data that are no words are told before anything else
     if targets:
-        raise ArgumentError("Argument `--set` is for molecules, but the model writes sentences.")
+        raise ArgumentError("Argument `--set` is for molecules, but the model writes none.")
     if options.attention is not None:
-        raise ArgumentError("Argument `--attention` is for molecules, but the model writes sentences.")
+        raise ArgumentError("Argument `--attention` is for molecules, but the model writes none.")
     if dataset is None or model.metadata is None:
         raise ArgumentError("Argument `--dataset` must say what the model was trained on.")
-    drawn = sample_sequences(
+    return sample_sequences(
         model,
         options.number,
         elements=dataset.n_steps + 1,
@@ -202,4 +262,3 @@ def _sentences(
         workers=options.workers,
         progress=True,
     )
-    return strings_of(model.metadata, drawn)
