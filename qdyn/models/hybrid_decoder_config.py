@@ -36,7 +36,7 @@ class HybridDecoderConfig(DecoderSection):
         ansatz: "real" (RY and a ring of CNOTs, as published) or "hardware_efficient" (RX, RY, RZ and a ring).
         property_angles: How conditions become angles: "sigmoid" bounds each to [0, pi] by itself;
             "batch_range" stretches those of a batch to [0, pi], as published, so that a forecast depends on
-            what else is in the batch.
+            what else is in the batch, or in a process's share of it.
         frozen: Whether the angles of all circuits stay as they were drawn: the control that says what
             training circuits is worth.
         gradient: How scores of circuits are differentiated: "exact", or from the values of further circuits

@@ -99,6 +99,21 @@ def test_measured_gradients_of_seeds_as_one_batch(gradient: str) -> None:
         assert torch.equal(models[0](WORDS)[0], decoder(0).double()(WORDS)[0])
 
 
+@pytest.mark.parametrize(("layers", "is_temperature"), [(1, True), (2, False)])
+def test_properties_are_a_temperature_unless_registers_entangle(layers: int, is_temperature: bool) -> None:
+    """The scores of one molecule under two conditions: one factor for all pairs, or not."""
+    config = HybridDecoderConfig(layers=layers, conditions=("a", "b"))
+    draw = torch.Generator().manual_seed(2)
+    count = config.register_angles
+    words, places = torch.randn(5, count, generator=draw), torch.randn(4, count, generator=draw)
+    query, key = torch.randn(2, layers * 6, generator=draw)
+    tokens = TOKENS[2:].expand(2, 4)
+    told = torch.randn(2, count, generator=draw)
+    one, other = quantum_scores(config, tokens, words, places, query=query, key=key, conditions=told)
+    ratios = (one / other).flatten()
+    assert (float(ratios.std() / ratios.mean().abs()) < 1e-4) == is_temperature
+
+
 def test_frozen_angles_stay_as_drawn(tmp_path: Path) -> None:
     config = HybridDecoderConfig(frozen=True, conditions=("atoms",), initial_spread=1.0)
     run = train(tmp_path / "run", config)
@@ -197,6 +212,22 @@ def test_dropout_of_a_share_is_that_of_the_whole() -> None:
     assert torch.equal(dropout.eval()(x), x)
 
 
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_one_seed_goes_on_to_the_same_bits(tmp_path: Path, keep: str) -> None:
+    """As the presets train: decoupled decay, clipping, dropout, padding counted."""
+    settings: dict[str, Any] = {
+        "optimiser": "adamw", "weight_decay": 0.1, "gradient_clip": 1.0, "learning_rate": 5e-3,
+        "evaluate_every": 2, "checkpoint_every": 2, "keep": keep,
+    }  # fmt: skip
+    config = HybridDecoderConfig(conditions=("atoms",), standardise=True, dropout=0.1)
+    whole = train(tmp_path / "whole", config, padding=True, steps=6, **settings)
+    train(tmp_path / "parts", config, padding=True, steps=4, **settings)
+    parts = train(tmp_path / "parts", config, padding=True, steps=6, resume=True, **settings)
+    for one, other in zip(module(whole, 0).parameters(), module(parts, 0).parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert np.array_equal(whole.history.loss, parts.history.loss)
+
+
 def chains(length: Tensor | None = None) -> SequenceDataset:
     """Chains of carbon with an end, of lengths that padding completes."""
     smiles = ["C" * n + end for n in range(1, 9) for end in ("O", "N", "F", "=O")]
@@ -215,7 +246,12 @@ def module(run: qdyn.Run, place: int) -> nn.Module:
 
 
 def train(
-    out: Path, model: HybridDecoderConfig | LSTMDecoderConfig, *, padding: bool = False, **settings: Any
+    out: Path,
+    model: HybridDecoderConfig | LSTMDecoderConfig,
+    *,
+    padding: bool = False,
+    resume: bool = False,
+    **settings: Any,
 ) -> qdyn.Run:
     defaults: dict[str, Any] = {"steps": 3, "batch_size": 8, "seeds": (0,), "evaluate_every": 3}
     config = RunConfig(
@@ -225,7 +261,7 @@ def train(
         training=TrainingConfig(loss="L_1", schedule="constant", **{**defaults, **settings}),
     )
     data = None if Path("chains.h5").exists() else chains()
-    return qdyn.train(config, dataset=data, out=out, progress=False)
+    return qdyn.train(config, dataset=data, out=out, resume=resume, progress=False)
 
 
 def test_it_is_judged_with_and_without_padding(
