@@ -88,7 +88,9 @@ def label_steps(
         >>> label_steps(torch.tensor([[4, 1, 7, 0]]), (7, 8), torch.tensor([[True, True, True, False]]))
         tensor([[False, False,  True, False]])
     """
-    return mask & torch.isin(targets, torch.as_tensor(tuple(labels), device=targets.device))
+    # Not torch.isin, which has no rule for seeds side by side.
+    numbers = torch.tensor(tuple(labels), dtype=targets.dtype, device=targets.device)
+    return mask & (targets[..., None] == numbers).any(dim=-1)
 
 
 def among(
