@@ -6,7 +6,8 @@
 Every contestant has the same number of passes over the training split, and is judged on the molecules that
 were held out from the published models too. What was killed goes on when called again; runs at a constant
 learning rate go on to more epochs. Two calls with different --only may share DIR and the work, and a call
-with `--epochs 0` writes the page from what is finished. QM9 has to be fetched first: qdyn datasets fetch qm9.
+with `--epochs 0` writes the page from what is finished. `--only attention-NAME` trains the decoder with any
+attention of `qdyn.attention.names()`. QM9 has to be fetched first: qdyn datasets fetch qm9.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import numpy as np
 import qdyn
 from qdyn.config import read_yaml
 from qdyn.data.sequences import SequenceDataset
-from qdyn.errors import QdynError
+from qdyn.errors import ConfigError, QdynError, nearest
 from qdyn.evaluation.contestants import of_predictors, of_run
 from qdyn.evaluation.scoring import score
 from qdyn.files import write_json, write_text
@@ -77,11 +78,6 @@ CONTESTANTS = {
     ),
     "layers-2": Contestant("Quantum, 2 layers", "hybrid-decoder", ("model.layers=2",)),
     "layers-3": Contestant("Quantum, 3 layers", "hybrid-decoder", ("model.layers=3",)),
-    "softmax-4": Contestant(
-        "Classical, 4 heads",
-        "hybrid-decoder-uniform",
-        ("model.score=attention", "model.attention=softmax", "model.heads=4"),
-    ),
     "lstm": Contestant("LSTM", "lstm-molecules"),
     "quantum-tuned": Contestant("Quantum, tuned", "hybrid-decoder", _TUNED),
     "classical_eq-tuned": Contestant(
@@ -125,6 +121,17 @@ CONTESTANTS = {
 }
 
 
+def contestant(key: str) -> Contestant:
+    """One of the list, or "attention-NAME" for the decoder with any attention of `qdyn.attention.names()`."""
+    name = key.removeprefix("attention-")
+    if key in CONTESTANTS:
+        return CONTESTANTS[key]
+    if name == key:
+        raise ConfigError(f"Argument `only` names {key!r}, which is unknown: {nearest(key, CONTESTANTS)}")
+    overrides = ("model.score=attention", f"model.attention={name}")
+    return Contestant(f"Attention {name!r}", "hybrid-decoder-uniform", overrides)
+
+
 @dataclass(frozen=True)
 class Result:
     """What one contestant reached with one seed.
@@ -155,7 +162,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the runs")
-    parser.add_argument("--only", nargs="+", choices=CONTESTANTS, default=list(CONTESTANTS), metavar="NAME")
+    parser.add_argument("--only", nargs="+", default=list(CONTESTANTS), metavar="NAME")
     parser.add_argument("--dataset", default="qm9", help="a name or a file of molecules")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
@@ -201,7 +208,7 @@ def limited(data: SequenceDataset, molecules: int | None) -> SequenceDataset:
 
 def configured(key: str, seed: int, epochs: int, data: SequenceDataset) -> RunConfig:
     """The contestant's preset for so many epochs."""
-    one = CONTESTANTS[key]
+    one = contestant(key)
     each = steps_per_epoch(len(data.split("train")), 256)
     settings = (
         f"training.steps={epochs * each}",
@@ -268,9 +275,9 @@ def gather(out: Path) -> dict[str, list[Result]]:
         result = Result(**{**content, "validation": tuple(content["validation"])})
         found.setdefault(result.key, []).append(result)
     longest = {key: max(one.epochs for one in results) for key, results in found.items()}
-    return {
-        key: [one for one in found[key] if one.epochs == longest[key]] for key in CONTESTANTS if key in found
-    }
+    known = [key for key in CONTESTANTS if key in found]
+    known += [key for key in found if key not in CONTESTANTS]
+    return {key: [one for one in found[key] if one.epochs == longest[key]] for key in known}
 
 
 def write_page(
@@ -295,7 +302,7 @@ def write_page(
         f"![Validation loss by epoch]({image.name})",
     ]
     for title, conditioned in (("Sequences", False), ("Told the nine properties", True)):
-        shown = {key: found for key, found in results.items() if CONTESTANTS[key].conditioned == conditioned}
+        shown = {key: found for key, found in results.items() if contestant(key).conditioned == conditioned}
         if not shown:
             continue
         text += ["", f"## {title}", "", *table(shown, published)]
@@ -321,7 +328,7 @@ def table(results: dict[str, list[Result]], published: dict[str, Any]) -> list[s
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for key, found in results.items():
-        first, one = found[0], CONTESTANTS[key]
+        first, one = found[0], contestant(key)
         beside = "–"
         if one.published is not None:
             beside = f"{min(published['validation'][one.published][: first.epochs]):.4f}"
@@ -352,12 +359,12 @@ def draw(path: Path, results: dict[str, list[Result]], published: dict[str, Any]
             ylabel="validation loss, padding counted" if not conditioned else "",
             title="Told the nine properties" if conditioned else "Sequences",
         )
-        shown = [key for key in results if CONTESTANTS[key].conditioned == conditioned]
+        shown = [key for key in results if contestant(key).conditioned == conditioned]
         for key, colour in zip(shown, COLOURS * 2, strict=False):
             curves = np.array([one.validation for one in results[key]])
             epochs = np.arange(1, curves.shape[1] + 1)
             band = curves.std(axis=0, ddof=1) if len(curves) > 1 else None
-            one = CONTESTANTS[key]
+            one = contestant(key)
             plot_lines(axes, epochs, [Line(one.label, curves.mean(axis=0), band, LineStyle(colour))])
             if one.published is not None:
                 recorded = np.array(published["validation"][one.published])

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import qdyn
+from qdyn.attention import names
 from qdyn.cli import main
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.data.smiles import QM9_VOCABULARY, SmilesVocabulary
@@ -174,6 +175,21 @@ def test_attention_by_name_is_the_decoders_own() -> None:
     assert torch.allclose(logits, expected, atol=1e-5)
     assert torch.allclose(weights, expected_weights, atol=1e-6)
     assert named.label == "Softmax-attention decoder"
+
+
+@pytest.mark.parametrize("name", names())
+def test_any_attention_can_be_named(name: str) -> None:
+    if name == "doubly_stochastic":
+        with pytest.raises(ArgumentError, match="causal"):
+            decoder(score="attention", attention=name)
+        return
+    model = decoder(score="attention", attention=name).eval()
+    whole = model.forecast(WORDS[:, :-1])
+    assert torch.allclose(whole.sum(-1), torch.ones(3, 23), atol=1e-5)
+    assert torch.allclose(model.forecast(WORDS[:, :7]), whole[:, :7], atol=1e-6)
+    weights = model.attention_weights(WORDS[:, :-1])
+    assert torch.allclose(weights.sum(-1), torch.ones(3, 23), atol=1e-5)
+    assert float(weights.triu(1).abs().max()) == 0
 
 
 def test_the_lstm_is_that_of_pytorch() -> None:
