@@ -199,7 +199,7 @@ def generate_molecules(
         seed: Likewise.
         workers: Threads that draw and processes that judge, >= 1.
         attention_of: SMILES whose attention map is shown; None takes the first valid one of some length.
-        progress: Show a bar.
+        progress: Show bars.
 
     Raises:
         ArgumentError: an argument out of range, a target that the model is not told or that is far from the
@@ -244,7 +244,12 @@ def generate_molecules(
     )
     between = time.perf_counter()
     judged = judge_molecules(
-        strings_of(model.metadata, drawn), training=training, targets=asked, told=told or {}, workers=workers
+        strings_of(model.metadata, drawn),
+        training=training,
+        targets=asked,
+        told=told or {},
+        workers=workers,
+        progress=progress,
     )
     ended = time.perf_counter()
     return GeneratedMolecules(

@@ -198,6 +198,7 @@ def judge_molecules(
     targets: Mapping[str, float] | None = None,
     told: Mapping[str, float] | None = None,
     workers: int = 1,
+    progress: bool = False,
 ) -> JudgedMolecules:
     """Judge what a model drew.
 
@@ -209,6 +210,7 @@ def judge_molecules(
         targets: Property -> value that was asked for.
         told: Property -> value that the model was told.
         workers: Processes for RDKit, >= 1.
+        progress: Show a bar.
 
     Raises:
         ArgumentError: no strings.
@@ -226,8 +228,14 @@ def judge_molecules(
     if not strings:
         raise ArgumentError("Argument `strings` must hold at least one string, but is empty.")
     import_rdkit()
+    from tqdm import tqdm
+
     different = list(dict.fromkeys(strings))
-    known = dict(zip(different, in_processes(_molecule, different, workers), strict=True))
+    with tqdm(total=len(different), desc="judging", leave=False, disable=not progress) as bar:
+        known = {}
+        for one, found in zip(different, in_processes(_molecule, different, workers), strict=True):
+            known[one] = found
+            bar.update()
     nothing = (None, (math.nan,) * len(PROPERTIES))
     forms, rows = zip(*(known[one] or nothing for one in strings), strict=True)
     seen = None if training is None else frozenset(training.smiles)

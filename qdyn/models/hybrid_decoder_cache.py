@@ -128,6 +128,7 @@ class DecoderCache:
                 f"Argument `elements` must be at most {place + 1}, since there are positions for {place}."
             )
         block, attention = decoder.block, decoder.block.attention
+        words = words.to(self._values.device)
         x = decoder.token_embed(words) + decoder.position_embed[0, place]
         if prepared.embedded is not None:
             x = x + prepared.embedded
@@ -143,6 +144,7 @@ class DecoderCache:
 
     def keep(self, rows: Int64[Tensor, " kept"]) -> None:
         """Go on with these sequences alone."""
+        rows = rows.to(self._values.device)
         self._values = self._values[rows]
         if self._keys is not None:
             self._keys = self._keys[rows]

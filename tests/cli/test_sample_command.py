@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from qdyn.cli import main
+from qdyn.data.load import load_dataset
 from qdyn.data.molecule_properties import PROPERTIES
+from qdyn.data.smiles import published_split
+from qdyn.evaluation.molecules import TrainingMolecules
 
 pytest.importorskip("rdkit")
 Typed = Callable[..., subprocess.CompletedProcess[str]]
@@ -78,6 +81,16 @@ def test_molecules_with_a_property(told: Path, typed: Typed, capsys: pytest.Capt
     ):
         assert main(["sample", "runs/told", *words]) == 2
         assert part in one_line(capsys), words
+
+
+def test_a_file_is_shared_out_as_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    smiles = ["C" * n for n in range(1, 41)]
+    (tmp_path / "chains.smi").write_text("\n".join(smiles) + "\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["datasets", "import", "chains.smi", "--split", "published", "--out", "chains.h5"]) == 0
+    data = load_dataset(tmp_path / "chains.h5")
+    assert data.split_names == ("train", "validation")
+    assert TrainingMolecules.of(data).smiles == tuple(published_split(smiles)[0])
 
 
 @pytest.mark.parametrize(
