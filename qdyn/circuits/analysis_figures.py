@@ -37,7 +37,7 @@ def draw_fidelities(axes: Axes, found: Expressibility, *, title: str = "") -> Ax
     sigma = np.sqrt((1 - found.expected) / (found.pairs * found.expected))
     axes.stairs(1 + sigma, places, baseline=1 - sigma, fill=True, color=SHADE, zorder=1)
     axes.axhline(1.0, color=MUTED, linewidth=0.9, zorder=2)
-    axes.stairs(ratio, places, color=BLUE, linewidth=1.6, zorder=3)
+    axes.stairs(ratio, places, baseline=None, color=BLUE, linewidth=1.6, zorder=3)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, max(2.0, 1.05 * float(ratio.max())))
     said = f"$D$ = {found.divergence:.1e} nats\nrandom states {found.random_level:.1e}"

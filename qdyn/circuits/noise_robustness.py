@@ -35,8 +35,8 @@ class NoiseRobustness:
         rate: Probability of an error after each gate of the lowered circuit.
         fidelity: Mean of <psi|rho|psi>, rho being the noisy state.
         fidelity_error: Its standard error.
-        signal: Slope s of the least squares <Z_k>_noisy = s <Z_k> over all draws and qubits read: 1 without
-            noise, 0 where nothing of the signal is left.
+        signal: Slope s of the least squares <Z_k>_noisy = s <Z_k> + c_k over all draws and qubits read: 1
+            without noise, 0 where nothing of the signal is left. A constant c_k carries none.
         signal_error: Its standard error.
         samples: Number of draws.
     """
@@ -110,7 +110,8 @@ def _z(probabilities: Tensor, qubits: Sequence[int]) -> Tensor:
 
 
 def _slope(noisy: Tensor, clean: Tensor) -> tuple[float, float]:
-    """Least squares through the origin; the error from draw to draw, since the qubits of one are alike."""
+    """Least squares with a constant for each qubit; the error from draw to draw, whose qubits are alike."""
+    noisy, clean = noisy - noisy.mean(dim=0), clean - clean.mean(dim=0)
     total = clean.square().sum()
     slope = (noisy * clean).sum() / total
     residuals = ((noisy - slope * clean) * clean).sum(dim=1)
