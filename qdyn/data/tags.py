@@ -93,6 +93,20 @@ def label_steps(
     return mask & (targets[..., None] == numbers).any(dim=-1)
 
 
+def given_one_of(
+    logits: Float[Tensor, "*steps words"], numbers: Sequence[int]
+) -> Float[Tensor, "*steps words"]:
+    """Logits of the same distribution, given that the token is one of a few: -inf for all others.
+
+    Example:
+        >>> given_one_of(torch.tensor([0.5, 0.0, 1.0]), (1, 2)).tolist()
+        [-inf, 0.0, 1.0]
+    """
+    closed = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
+    closed[list(numbers)] = False
+    return logits.masked_fill(closed, -torch.inf)
+
+
 def among(
     distributions: Float[Tensor, "*steps words"], numbers: Sequence[int]
 ) -> Float[Tensor, "*steps words"]:

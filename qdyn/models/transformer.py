@@ -25,6 +25,7 @@ from qdyn.attention.readout import LOSSES, read_out
 from qdyn.checks import check_choice
 from qdyn.circuits.position_encodings import sinusoidal_angles
 from qdyn.data.sequences import SequenceMetadata
+from qdyn.data.tags import given_one_of, label_numbers, label_steps
 from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.base import Predictor
 from qdyn.models.transformer_config import TransformerConfig
@@ -116,8 +117,8 @@ class Transformer(nn.Module, Predictor):
         found, weights = self._pass(repeated, seen.expand(batch, steps, steps).flatten(0, 1), own)
         last = torch.arange(steps, device=inputs.device)
         return (
-            found.unflatten(0, (batch, steps))[:, last, last],
-            [one.unflatten(0, (batch, steps))[:, last, :, last].movedim(0, 2) for one in weights],
+            torch.unflatten(found, 0, (batch, steps))[:, last, last],
+            [torch.unflatten(one, 0, (batch, steps))[:, last, :, last].movedim(0, 2) for one in weights],
         )
 
     def _pass(self, inputs: Tensor, mask: Tensor | None, bias: Tensor | None) -> tuple[Tensor, list[Tensor]]:
@@ -143,7 +144,7 @@ class Transformer(nn.Module, Predictor):
         if self.metadata.kind != "token":
             found = vectors + found
         if self.metadata.kind == "quantum_state":
-            found = torch.complex(*found.unflatten(-1, (2, -1)).unbind(-2))
+            found = torch.complex(*torch.unflatten(found, -1, (2, -1)).unbind(-2))
         return found, weights
 
     def loss(
@@ -161,7 +162,8 @@ class Transformer(nn.Module, Predictor):
             name: "L_1", the mean of -log p over the steps: of the next token's probability, or of the
                 fidelity with the next unit vector. For real vectors whose length counts it is the squared
                 error, averaged over components: the same for a normal density, but for constants. Of unit
-                vectors there are "L_half", "L_A" and "L_B" as well.
+                vectors there are "L_half", "L_A" and "L_B" as well. Where the vocabulary has labels, the step
+                of the label counts alone, given that one of them comes: see `qdyn.data.tags`.
             inputs: Tokens (B, T), or vectors (B, T, d).
             targets: The elements that follow, of the same shape.
             mask: (B, T); steps where it is False are as if deleted.
@@ -176,6 +178,10 @@ class Transformer(nn.Module, Predictor):
         if unit:
             return LOSSES[name](read_out(_unit(found), targets.to(found.dtype), mask=mask))
         if self.metadata.kind == "token":
+            if labels := label_numbers(self.metadata.vocabulary):
+                exists = torch.ones_like(targets, dtype=torch.bool) if mask is None else mask
+                mask = label_steps(targets, labels, exists)
+                found = given_one_of(found, labels)
             steps = -found.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
         else:
             kept = targets if mask is None else targets.masked_fill(~mask[..., None], 0.0)
