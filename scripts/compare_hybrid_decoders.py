@@ -17,6 +17,7 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import argparse
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -132,6 +133,18 @@ def contestant(key: str) -> Contestant:
     return Contestant(f"Attention {name!r}", "hybrid-decoder-uniform", overrides)
 
 
+PAIRS = [
+    (f"quantum{ending}", f"{rival}{ending}")
+    for ending in ("", "-tuned", "-conditions", "-conditions-tuned")
+    for rival in ("uniform", "frozen", "classical_eq", "classical", "lstm")
+] + [
+    ("layers-2", "quantum"),
+    ("layers-3", "quantum"),
+    ("quantum-conditions-used", "quantum-conditions-tuned"),
+]
+"""Contestants whose difference says what one thing is worth."""
+
+
 @dataclass(frozen=True)
 class Result:
     """What one contestant reached with one seed.
@@ -176,10 +189,10 @@ def main() -> None:
                 for key in options.only:
                     print(conduct(key, seed, data, options), flush=True)
         counted = count(data, options.out)
+        if options.page is not None:
+            write_page(options.page, gather(options.out), counted, data)
     except QdynError as problem:
         parser.error(str(problem))
-    if options.page is not None:
-        write_page(options.page, gather(options.out), counted, data)
 
 
 def limited(data: SequenceDataset, molecules: int | None) -> SequenceDataset:
@@ -203,6 +216,7 @@ def limited(data: SequenceDataset, molecules: int | None) -> SequenceDataset:
         conditions=known,
         splits={"train": (0, molecules), "validation": (molecules, total)},
         name=f"{data.metadata.name}-{molecules}",
+        recipe=data.metadata.recipe,
     )
 
 
@@ -285,13 +299,14 @@ def write_page(
 ) -> None:
     """Tables, curves and the numbers behind them."""
     published = read_yaml(PUBLISHED)
+    is_published = data.metadata.recipe.get("split") == "published"
     image = page.with_suffix(".png")
     text = [
         "# The decoder of molecules: scores, controls, published curves",
         "",
         f"Written by `python scripts/compare_hybrid_decoders.py`. {data.metadata.name}: "
-        f"{len(data.split('train'))} molecules of training, {len(data.split('validation'))} held out, "
-        "the same that were held out from the published models.",
+        f"{len(data.split('train'))} molecules of training, {len(data.split('validation'))} held out"
+        + (", as they were from the published models." if is_published else "."),
         "",
         "*Padded*: nats a step with padding among the steps, as published; *best* is the lowest after any "
         "epoch, as published, *last* that of the last one. *Tokens*: L_1 of real tokens and [EOS] alone, at "
@@ -312,6 +327,7 @@ def write_page(
                 f"| {one['loss']:.4f} | {100 * one['accuracy']:.1f} | – | – |"
                 for one in counted
             ]
+    text += ["", "## What scores are worth", "", *differences(results)]
     write_text(page, "\n".join(text) + "\n")
     content = {key: [vars(one) for one in found] for key, found in results.items()}
     write_json(
@@ -342,6 +358,33 @@ def table(results: dict[str, list[Result]], published: dict[str, Any]) -> list[s
     return lines
 
 
+def differences(results: dict[str, list[Result]]) -> list[str]:
+    """Pairs of contestants that differ in one thing, seed by seed, after equally many epochs."""
+    lines = [
+        "Padded loss after the last epoch, the first minus the second; negative: the first is better. "
+        "± is the sample standard deviation over seeds of the difference; one seed has none, and says "
+        "nothing below the jitter of an epoch.",
+        "",
+        "| first | second | epochs | seeds | difference |",
+        "|---|---|---|---|---|",
+    ]
+    for first, second in PAIRS:
+        if first not in results or second not in results:
+            continue
+        ends = [{one.seed: one.validation[-1] for one in results[key]} for key in (first, second)]
+        epochs = {one.epochs for key in (first, second) for one in results[key]}
+        common = sorted(set(ends[0]) & set(ends[1]))
+        if not common or len(epochs) > 1:
+            continue
+        gaps = [ends[0][seed] - ends[1][seed] for seed in common]
+        told = ", told properties" if contestant(first).conditioned else ""
+        lines.append(
+            f"| {contestant(first).label}{told} | {contestant(second).label} | {epochs.pop()} "
+            f"| {len(common)} | {spread(gaps)} |"
+        )
+    return lines
+
+
 def spread(values: Sequence[float]) -> str:
     """Mean ± sample standard deviation over seeds, or the one value."""
     if len(values) == 1:
@@ -351,31 +394,36 @@ def spread(values: Sequence[float]) -> str:
 
 def draw(path: Path, results: dict[str, list[Result]], published: dict[str, Any]) -> None:
     """Validation loss by epoch: ours drawn through, the published dashed in the same colour."""
-    figure = new_figure(11, 4.6)
-    for place, conditioned in enumerate((False, True)):
+    titles = {False: "Sequences", True: "Told the nine properties"}
+    kinds = sorted({contestant(key).conditioned for key in results})
+    figure = new_figure(6 * max(1, len(kinds)), 4.8)
+    for place, conditioned in enumerate(kinds):
         axes = dress(
-            figure.add_subplot(1, 2, place + 1),
+            figure.add_subplot(1, len(kinds), place + 1),
             xlabel="epoch",
-            ylabel="validation loss, padding counted" if not conditioned else "",
-            title="Told the nine properties" if conditioned else "Sequences",
+            ylabel="" if place else "validation loss, padding counted",
+            title=titles[conditioned],
         )
+        axes.xaxis.get_major_locator().set_params(integer=True)
         shown = [key for key in results if contestant(key).conditioned == conditioned]
-        for key, colour in zip(shown, COLOURS * 2, strict=False):
-            curves = np.array([one.validation for one in results[key]])
+        lowest = 1.0
+        for key, colour in zip(shown, itertools.cycle(COLOURS), strict=False):
+            one = contestant(key)
+            curves = np.array([found.validation for found in results[key]])
+            lowest = min(lowest, float(curves.min()))
             epochs = np.arange(1, curves.shape[1] + 1)
             band = curves.std(axis=0, ddof=1) if len(curves) > 1 else None
-            one = contestant(key)
             plot_lines(axes, epochs, [Line(one.label, curves.mean(axis=0), band, LineStyle(colour))])
             if one.published is not None:
                 recorded = np.array(published["validation"][one.published])
                 style = LineStyle(colour, "--", width=1.1)
                 plot_lines(axes, np.arange(1, 21), [Line(f"{one.label}, published", recorded, None, style)])
-        if not conditioned:
-            axes.set_ylim(0.6, 0.76)
-        else:
-            axes.set_ylim(top=0.7)
-        if shown:
-            axes.legend(fontsize=7.5, frameon=False, ncols=2)
+                lowest = min(lowest, float(recorded.min()))
+        # The first epochs are far above: the rest could not be told apart.
+        axes.set_ylim(lowest - 0.01, lowest + (0.35 if conditioned else 0.1))
+        axes.legend(fontsize=7.5, frameon=False, ncols=2)
+        for line in axes.lines:
+            line.set_clip_on(True)
     save_figure(figure, path)
 
 
