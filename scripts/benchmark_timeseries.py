@@ -8,7 +8,7 @@ contestants take turns in one process of one thread, so that whatever else the m
 
     qdyn                    several runs as one batch (torch.func), the path of qdyn.train
     qdyn, one run           a single run by the same path
-    PennyLane, by token     the same layers, the circuit a TorchLayer on lightning.qubit with adjoint gradients,
+    PennyLane, by token     the same layers, the circuit a TorchLayer on lightning.qubit, adjoint gradients,
                             called token by token as the authors' program does
     PennyLane, one call     the same with one call for all 20 tokens
 

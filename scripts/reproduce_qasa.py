@@ -270,7 +270,8 @@ def causal_page(table: Table) -> list[str]:
         "",
         *paragraph(
             "Causally masked loss, values standardised by the training segment (0 to 319), the best "
-            "evaluation on the validation segment kept, forecasts compared with what they forecast. Model seeds 0 to 9; "
+            "evaluation on the validation segment kept, forecasts compared with what they forecast. "
+            "Model seeds 0 to 9; "
             f"series with noise from the data seeds {', '.join(map(str, DATA_SEEDS))}; the others have none. "
             "Adam with decoupled weight decay, 720 updates of 16 windows. Mean ± standard deviation over all "
             "seeds. A dash: not run."
@@ -326,7 +327,8 @@ def comparisons(table: Table, metric: str) -> Iterator[str]:
             lower = int((first.mean(axis=1) < second.mean(axis=1)).sum())
             yield (
                 f"| {task} | {LABELS[other]} | {found.pairs} | {found.difference:+.4g} | "
-                f"{found.cohen:+.2f} | {found.cliff:+.2f} | {found.t_test:.2g} | {found.wilcoxon:.2g} | {lower} of {len(shared)} |"
+                f"{found.cohen:+.2f} | {found.cliff:+.2f} | {found.t_test:.2g} | "
+                f"{found.wilcoxon:.2g} | {lower} of {len(shared)} |"
             )
 
 
@@ -379,8 +381,8 @@ def page(folder: Path, options: argparse.Namespace) -> str:
     lines = [
         "# QASA and its rivals on nine series",
         "",
-        "Written by `python scripts/reproduce_qasa.py` from the runs that are finished. Models, protocols and",
-        "what is wrong with the published one: [timeseries.md](../timeseries.md).",
+        "Written by `python scripts/reproduce_qasa.py` from the runs that are finished. Models, protocols,",
+        "and what is wrong with the published one: [timeseries.md](../timeseries.md).",
         "",
     ]
     for protocol in PROTOCOLS:
@@ -394,14 +396,15 @@ def page(folder: Path, options: argparse.Namespace) -> str:
         if spent:
             lines += ["", f"CPU time on one core: {', '.join(spent)}."]
     every = argparse.Namespace(protocol=PROTOCOLS, models=list(LABELS), tasks=[], data_seeds=len(DATA_SEEDS))
-    missing = [unit for unit in units(every) if not (folder / unit.key / "errors.json").exists()]
+    missing: dict[tuple[str, str], list[str]] = {}
+    for unit in units(every):
+        if not (folder / unit.key / "errors.json").exists():
+            missing.setdefault((unit.protocol, unit.model), []).extend(unit.names())
     if missing:
-        lines += ["", "## Not run", ""]
-        lines += [
-            f"- {unit.protocol}: {LABELS[unit.model]} on {', '.join(unit.tasks)}"
-            + (f", noise {unit.data_seed}" if unit.protocol == "causal" else "")
-            for unit in missing
-        ]
+        lines += ["", "## Not run", "", "Series, and the seed of its noise.", ""]
+        for (protocol, model), names in missing.items():
+            text = f"- {protocol}, {LABELS[model]}: {', '.join(names)}"
+            lines += textwrap.wrap(text, 110, break_on_hyphens=False, subsequent_indent="  ")
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -39,6 +39,8 @@ _LOSS_LABELS = {
     "L_half": r"$L_{1/2}$",
     "L_1": r"$L_1$",
     "v1": r"$-\log\mu_{v1}$",
+    "MSE": "mean squared error",
+    "MSE_last": "squared error at the last position",
 }
 
 
