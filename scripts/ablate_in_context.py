@@ -312,7 +312,7 @@ def costs() -> list[dict[str, Any]]:
     assert value is not None
     test = data.split("test")
     batch = test.batch(range(len(test)))
-    x, y = batch.inputs.to(torch.complex128), batch.targets.to(torch.complex128)
+    x, y = batch.inputs, batch.targets.to(torch.complex128)
     ones = torch.ones(x.shape[1], dtype=torch.float64)
     layers = (1, 2, 4, 8, 12)
     variants: list[tuple[str, int, Block, tuple[Symmetry, ...]]] = [
