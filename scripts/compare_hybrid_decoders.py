@@ -394,6 +394,8 @@ def spread(values: Sequence[float]) -> str:
 
 def draw(path: Path, results: dict[str, list[Result]], published: dict[str, Any]) -> None:
     """Validation loss by epoch: ours drawn through, the published dashed in the same colour."""
+    from matplotlib.ticker import MaxNLocator
+
     titles = {False: "Sequences", True: "Told the nine properties"}
     kinds = sorted({contestant(key).conditioned for key in results})
     figure = new_figure(6 * max(1, len(kinds)), 4.8)
@@ -404,7 +406,7 @@ def draw(path: Path, results: dict[str, list[Result]], published: dict[str, Any]
             ylabel="" if place else "validation loss, padding counted",
             title=titles[conditioned],
         )
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         shown = [key for key in results if contestant(key).conditioned == conditioned]
         lowest = 1.0
         for key, colour in zip(shown, itertools.cycle(COLOURS), strict=False):
