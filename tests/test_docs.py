@@ -28,6 +28,7 @@ from urllib.parse import unquote
 
 import pytest
 
+from qdyn.attention import mechanism
 from qdyn.data import source
 from qdyn.dynamics import evolve, methods  # noqa: F401 - evolve fills the list of methods
 from qdyn.models import config, registry
@@ -138,6 +139,7 @@ def run_shell(block: Block, folder: Path, where: str) -> str:
 def _registries() -> Iterator[None]:
     """What a page registers, as an example, does not outlive it."""
     registries: list[dict[str, Any]] = [
+        mechanism._REGISTERED,
         methods.METHODS,
         source._SOURCES,
         registry._FACTORIES,

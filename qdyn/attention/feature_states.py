@@ -124,6 +124,10 @@ class FeatureStates(nn.Module):
         if options.encoding == "reuploading":
             shape = (heads, options.encoding_layers, self.token_qubits, 3)
             self.weights = nn.Parameter(0.3 * torch.rand(shape))
+        # The circuit whose slots take the numbers; None where the amplitudes are known without one.
+        self._circuit: Circuit | None = None
+        if options.encoding in ("angle", "ansatz", "reuploading", "basis"):
+            self._circuit = self._token_program(torch.zeros(self.inputs), 0).circuit
         self.position_angles: nn.Parameter | None = None
         if options.steps is not None and options.positions in ("entangled", "register"):
             self.position_angles = nn.Parameter(0.1 * torch.randn(options.steps, own or self.token_qubits))
@@ -141,9 +145,17 @@ class FeatureStates(nn.Module):
             return joint_states([states, own])
         return run_statevector(program.circuit, values, initial=states, dtype=states.dtype)
 
+    def each(self, *elements: Float[Tensor, "batch time dim"]) -> list[Complex[Tensor, "batch heads time d"]]:
+        """The states of several tensors; what is the same tensor is computed once."""
+        known: dict[int, Tensor] = {}
+        for one in elements:
+            if id(one) not in known:
+                known[id(one)] = self(one)
+        return [known[id(one)] for one in elements]
+
     def numbers(self, elements: Float[Tensor, "batch time dim"]) -> Float[Tensor, "batch heads time inputs"]:
         """What each head encodes."""
-        return self.map(elements).unflatten(-1, (self.heads, -1)).movedim(-2, 1)
+        return torch.unflatten(self.map(elements), -1, (self.heads, -1)).movedim(-2, 1)
 
     def program(
         self, elements: Float[Tensor, "batch time dim"], *, head: int = 0, time: int | None = None
@@ -180,7 +192,7 @@ class FeatureStates(nn.Module):
         complex_dtype = numbers.dtype.to_complex()
         encoding = self.options.encoding
         if encoding == "real":
-            angles = numbers.unflatten(-1, (self.options.encoding_layers, self.token_qubits))
+            angles = torch.unflatten(numbers, -1, (self.options.encoding_layers, self.token_qubits))
             return register_states(angles, ansatz="real").to(complex_dtype)
         if encoding in ("amplitude", "complex_amplitude", "unary"):
             amplitudes = _unit(self._amplitudes(numbers))
@@ -189,25 +201,21 @@ class FeatureStates(nn.Module):
             places = 2 ** torch.arange(self.token_qubits - 1, -1, -1, device=numbers.device)
             empty = amplitudes.new_zeros(*amplitudes.shape[:-1], 2**self.token_qubits)
             return empty.index_copy(-1, places, amplitudes)
-        circuit = self._token_program(torch.zeros(self.inputs), 0).circuit
+        assert self._circuit is not None
         values = {"bits": math.pi * _bits(numbers)} if encoding == "basis" else {"x": numbers}
         if self.weights is not None:
             values["weights"] = self.weights[:, None].to(numbers.dtype)
-        return run_statevector(circuit, values, dtype=complex_dtype)
+        return run_statevector(self._circuit, values, dtype=complex_dtype)
 
     def _token_program(self, numbers: Tensor, head: int) -> Program:
         options, n_qubits = self.options, self.token_qubits
         if options.encoding == "real":
             circuit = ansatz_circuit("real", n_qubits=n_qubits, layers=options.encoding_layers, slot="x")
-            return Program(circuit, {"x": numbers.unflatten(-1, (options.encoding_layers, n_qubits))})
+            return Program(circuit, {"x": torch.unflatten(numbers, -1, (options.encoding_layers, n_qubits))})
         makers: dict[str, Callable[[], Program]] = {
             "angle": lambda: encodings.angle_encoding(numbers, axes=options.axes),
             "ansatz": lambda: encodings.ansatz_encoding(numbers, n_qubits=n_qubits),
-            "reuploading": lambda: encodings.reuploading(
-                numbers,
-                self.weights[head],
-                axes=options.axes,  # type: ignore[index]
-            ),
+            "reuploading": lambda: self._reuploaded(numbers, head),
             "basis": lambda: encodings.basis_encoding((numbers > 0).long()),
             "amplitude": lambda: encodings.amplitude_encoding(numbers),
             "complex_amplitude": lambda: encodings.amplitude_encoding(self._amplitudes(numbers)),
@@ -215,9 +223,13 @@ class FeatureStates(nn.Module):
         }
         return makers[options.encoding]()
 
+    def _reuploaded(self, numbers: Tensor, head: int) -> Program:
+        assert self.weights is not None
+        return encodings.reuploading(numbers, self.weights[head], axes=self.options.axes)
+
     def _amplitudes(self, numbers: Tensor) -> Tensor:
         if self.options.encoding == "complex_amplitude":
-            return torch.complex(*numbers.unflatten(-1, (2, -1)).unbind(-2))
+            return torch.complex(*torch.unflatten(numbers, -1, (2, -1)).unbind(-2))
         return numbers.to(numbers.dtype.to_complex())
 
     def _position_program(self, places: Tensor) -> Program:

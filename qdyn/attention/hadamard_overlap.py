@@ -87,9 +87,10 @@ class HadamardAttention(PairAttention):
         if self.options.part == "real":
             return super().attend(queries, keys, values, allowed, bias)
         assert self.value_circuits is not None
-        q, k = self.query_circuits(self.states(queries)), self.key_circuits(self.states(keys))
+        of_queries, of_keys, of_values = self.states.each(queries, keys, values)
+        q, k = self.query_circuits(of_queries), self.key_circuits(of_keys)
         scores = biased_weights(overlaps(q, k).conj(), allowed, bias)
-        combined = scores @ self.value_circuits(self.states(values))
+        combined = scores @ self.value_circuits(of_values)
         squares = combined.real.square() + combined.imag.square()
         length = squares.sum(-1, keepdim=True)
         unit = combined / torch.where(length > 0, length, 1.0).sqrt()

@@ -80,10 +80,11 @@ class KernelGateAttention(PairAttention):
     ) -> tuple[Tensor, Tensor]:
         """See `Attention.attend`."""
         assert self.value_circuits is not None
-        q, k = self.query_circuits(self.states(queries)), self.key_circuits(self.states(keys))
+        of_queries, of_keys, of_values = self.states.each(queries, keys, values)
+        q, k = self.query_circuits(of_queries), self.key_circuits(of_keys)
         gates = self.pair_weights(q, k, allowed, bias)
         shares = softmax_weights(torch.zeros_like(gates), allowed, bias)
-        prepared = self.value_circuits(self.states(values))
+        prepared = self.value_circuits(of_values)
         linked = run_statevector(
             self._link("link"), {"link": self.link_angles[:, None]}, initial=prepared, dtype=prepared.dtype
         )

@@ -130,7 +130,7 @@ class LCUAttention(Attention):
 
     def unitaries(self, values: Tensor) -> Tensor:
         """U_j of every head, (batch, heads, T, 2^n, 2^n)."""
-        angles = self.map(values).unflatten(-1, (self.heads, *self.angle_shape)).movedim(2, 1)
+        angles = torch.unflatten(self.map(values), -1, (self.heads, *self.angle_shape)).movedim(2, 1)
         return circuit_unitary(self.token_circuit, {"angles": angles}, dtype=values.dtype.to_complex())
 
     def combination(self, steps: int, allowed: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -182,7 +182,7 @@ class LCUAttention(Attention):
         steps = values.shape[1]
         allowed = torch.ones(1, 1, steps, steps, dtype=torch.bool)
         b = self.combination(steps, allowed.tril() if self.causal else allowed)[0, head, row].tolist()
-        angles = self.map(values).unflatten(-1, (self.heads, *self.angle_shape))[0, :, head]
+        angles = torch.unflatten(self.map(values), -1, (self.heads, *self.angle_shape))[0, :, head]
         seen = [j for j in range(steps) if b[j] != 0]
         tokens = [self.token_circuit.bind({"angles": angles[j].numpy()}) for j in seen]
         combined = linear_combination([b[j] for j in seen], tokens).circuit

@@ -84,13 +84,10 @@ class LogicSimilarityAttention(PairAttention):
     ) -> tuple[Tensor, Tensor]:
         """See `Attention.attend`."""
         assert self.value_circuits is not None
+        trained = (self.query_circuits, self.key_circuits, self.value_circuits)
         of_q, of_k, of_v = (
-            _probabilities(circuits(self.states(elements)))
-            for circuits, elements in (
-                (self.query_circuits, queries),
-                (self.key_circuits, keys),
-                (self.value_circuits, values),
-            )
+            _probabilities(circuits(states))
+            for circuits, states in zip(trained, self.states.each(queries, keys, values), strict=True)
         )
         parities = logic_row(of_q, of_k, bit_probabilities(of_v), self._part(of_q, allowed, bias))
         return self.output(self.join_heads(parities)), self.pair_weights(of_q, of_k, allowed, bias)
@@ -191,7 +188,7 @@ def walsh_hadamard(vectors: Float[Tensor, "*batch states"]) -> Float[Tensor, "*b
     size = vectors.shape[-1]
     half = 1
     while half < size:
-        upper, lower = vectors.unflatten(-1, (-1, 2, half)).unbind(-2)
+        upper, lower = torch.unflatten(vectors, -1, (-1, 2, half)).unbind(-2)
         vectors = torch.stack([upper + lower, upper - lower], dim=-2).flatten(-3)
         half *= 2
     return vectors

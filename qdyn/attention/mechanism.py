@@ -142,7 +142,7 @@ class Attention(nn.Module, ABC):
 
     def split_heads(self, features: Float[Tensor, "batch time width"]) -> Float[Tensor, "batch heads time _"]:
         """(batch, T, heads k) -> (batch, heads, T, k)."""
-        return features.unflatten(-1, (self.heads, -1)).movedim(-2, 1)
+        return torch.unflatten(features, -1, (self.heads, -1)).movedim(-2, 1)
 
     def join_heads(self, features: Float[Tensor, "batch heads time _"]) -> Float[Tensor, "batch time width"]:
         """(batch, heads, T, k) -> (batch, T, heads k)."""

@@ -111,5 +111,5 @@ def reduced_density(
     states: Complex[Tensor, "*batch d"], *, traced: int
 ) -> Complex[Tensor, "*batch kept kept"]:
     """The state rho of the first qubits when the last ``traced`` are discarded."""
-    parts = states.unflatten(-1, (-1, 2**traced))
+    parts = torch.unflatten(states, -1, (-1, 2**traced))
     return torch.matmul(parts, parts.mH)

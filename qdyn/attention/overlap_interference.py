@@ -102,9 +102,7 @@ class OverlapAttention(Attention):
         self, queries: Tensor, keys: Tensor, values: Tensor, allowed: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """See `Attention.attend`."""
-        of_queries = self.states(queries)
-        of_keys = of_queries if keys is queries else self.states(keys)
-        of_values = of_keys if values is keys else self.states(values)
+        of_queries, of_keys, of_values = self.states.each(queries, keys, values)
         scores = overlaps(of_queries, self.score_circuits(of_keys))
         if isinstance(self.kernel, SeriesKernel):
             weights = biased_weights(self.kernel(scores), allowed, bias)

@@ -111,13 +111,16 @@ class PairAttention(Attention):
         self, queries: Tensor, keys: Tensor, values: Tensor, allowed: Tensor, bias: Tensor | None
     ) -> tuple[Tensor, Tensor]:
         """See `Attention.attend`."""
-        of_queries = self.states(queries)
-        of_keys = of_queries if keys is queries else self.states(keys)
+        held = (queries, keys, values) if self.value_circuits is not None else (queries, keys)
+        of_queries, of_keys, *of_values = self.states.each(*held)
         weights = self.pair_weights(
             self.query_circuits(of_queries), self.key_circuits(of_keys), allowed, bias
         )
-        of_values = of_keys if values is keys else None
-        return self.output(self.join_heads(weights @ self.value_vectors(values, of_values))), weights
+        if self.value_circuits is None:
+            mixed = weights @ self.split_heads(self.value(values))
+        else:
+            mixed = weights @ expectations(self.value_circuits(of_values[0]), self.words)
+        return self.output(self.join_heads(mixed)), weights
 
     @abstractmethod
     def pair_weights(self, queries: Tensor, keys: Tensor, allowed: Tensor, bias: Tensor | None) -> Tensor:
@@ -134,13 +137,6 @@ class PairAttention(Attention):
             column: j.
             head: Which head.
         """
-
-    def value_vectors(self, values: Tensor, states: Tensor | None = None) -> Tensor:
-        """v_j of every head, (batch, heads, T, width), from elements or from states already at hand."""
-        if self.value_circuits is None:
-            return self.split_heads(self.value(values))
-        prepared = self.states(values) if states is None else states
-        return expectations(self.value_circuits(prepared), self.words)
 
     def prepared(self, role: str, elements: Tensor, place: int, *, head: int = 0) -> Program:
         """The program that prepares |q_i>, |k_j> or U_v|x_j> of one element, by role.

@@ -131,10 +131,10 @@ def matrix_table(trials: Sequence[Trial]) -> str:
     """The matrix in Markdown: a line a mechanism, a column a dataset; a pair that trains gets its last loss.
 
     Example:
-        >>> print(matrix_table([Trial("softmax", "words", (1.2, 1.1)), Trial("mine", "words", (), "no.")]))
+        >>> print(matrix_table([Trial("softmax", "words", (1.2, 1.125)), Trial("mine", "words", (), "no.")]))
         | attention | words |
         |---|---|
-        | softmax | 1.10 |
+        | softmax | 1.12 |
         | mine | refused |
     """
     columns = list(dict.fromkeys(trial.dataset for trial in trials))
@@ -143,7 +143,7 @@ def matrix_table(trials: Sequence[Trial]) -> str:
     for name in dict.fromkeys(trial.attention for trial in trials):
         cells = [found.get((name, column)) for column in columns]
         said = [
-            "" if cell is None else f"{cell.losses[-1]:.2f}" if cell.trained else "refused" for cell in cells
+            "" if cell is None else f"{cell.losses[-1]:.3g}" if cell.trained else "refused" for cell in cells
         ]
         lines.append(f"| {name} | {' | '.join(said)} |")
     return "\n".join(lines)
