@@ -180,6 +180,7 @@ def _model_and_dataset(path: Path, options: Any) -> tuple[Predictor, SequenceDat
     from qdyn.data.load import load_dataset
     from qdyn.errors import ConfigError, DatasetError, RunError
     from qdyn.models.hybrid_decoder import HybridDecoder
+    from qdyn.training.record import content_digest
     from qdyn.training.run import load_run
 
     if path.suffix == ".safetensors" or path.is_file():
@@ -189,7 +190,14 @@ def _model_and_dataset(path: Path, options: Any) -> tuple[Predictor, SequenceDat
         opened = load_run(path)
         model = opened.model(options.model)
     if options.dataset is not None:
-        return model, load_dataset(options.dataset), ""
+        dataset = load_dataset(options.dataset)
+        trained_on = opened.metadata.digest if opened else None
+        if opened and trained_on is not None and content_digest(dataset) != trained_on:
+            raise DatasetError(
+                f"Argument `--dataset` must be what the run was trained on, {opened.metadata.name!r} of "
+                f"digest {trained_on}, but {options.dataset} has {content_digest(dataset)}."
+            )
+        return model, dataset, ""
     name = model.metadata.name if model.metadata else ""
     # Published weights say what they were trained on by its name alone, without a digest.
     published = opened is None or opened.metadata.digest is None

@@ -111,7 +111,8 @@ def property_figure(generated: GeneratedMolecules) -> ReportFigure:
     return ReportFigure(
         name="properties",
         title="Properties",
-        caption=f"Shares of {count_text(len(values))} valid draws, repeats included{beside}{asked}.",
+        caption=f"Shares of {count_text(len(values))} valid draws, repeats included{beside}{asked}. Of "
+        "continuous properties the outermost 0.1 % on either side are not drawn.",
         alt="Nine histograms, one for each property. "
         + ", ".join(f"{one.name}: mean {one.mean}" for one in generated.figures.properties),
         figure=figure,

@@ -74,7 +74,10 @@ def test_molecules_with_a_property(told: Path, typed: Typed, capsys: pytest.Capt
     capsys.readouterr()
     with (told.parents[1] / "few" / "molecules.csv").open() as handle:
         assert list(csv.DictReader(handle)) == rows[:20]
+    assert main(["datasets", "import", "few.smi", "--split", "published", "--out", "other.h5"]) == 0
+    capsys.readouterr()
     for words, part in (
+        (["--dataset", "other.h5"], "must be what the run was trained on, 'few' of digest"),
         (["--set", "LogO=1"], "asks for 'LogO': did you mean 'LogP'?"),
         (["--set", "LogP=400"], "must be near the data, but LogP=400"),
         (["--attention", "CBr"], "'CBr' has the token 'Br', which is not among"),
