@@ -211,14 +211,14 @@ class _Law:
 @contextmanager
 def evaluating(predictor: Predictor) -> Iterator[None]:
     """Inside the block a trainable model drops nothing at random."""
-    was_training = isinstance(predictor, torch.nn.Module) and predictor.training
-    if isinstance(predictor, torch.nn.Module) and was_training:
-        predictor.eval()
+    if not (isinstance(predictor, torch.nn.Module) and predictor.training):
+        yield
+        return
+    predictor.eval()
     try:
         yield
     finally:
-        if isinstance(predictor, torch.nn.Module) and was_training:
-            predictor.train()
+        predictor.train()
 
 
 class _WholePrefix:
@@ -263,7 +263,9 @@ def _block(begin: Callable[[int], Continuation], law: _Law, first: int) -> np.nd
     sequences = begin(BLOCK)
     for step in range(steps):
         logits = sequences.step(torch.from_numpy(found[held, step])).double().cpu()
-        words = _drawn(logits / law.temperature, torch.from_numpy(draws[held, step]), law.top_k).numpy()
+        # The largest becomes 0, so that no temperature makes an infinity of it.
+        scaled = (logits - logits.amax(1, keepdim=True)) / law.temperature
+        words = _drawn(scaled, torch.from_numpy(draws[held, step]), law.top_k).numpy()
         words[found[held, step] == end] = end
         found[held, step + 1] = words
         growing = np.flatnonzero(words != end)
