@@ -56,7 +56,7 @@ class CompoundAttention(Attention):
     circuit as published sees all elements.
 
     Parameters: (N^2 - N) / 2 angles a head, N = steps + dim / heads. Device: one circuit of N qubits, depth
-    about 2 N. Simulation: T^2 n: classical, though written as a circuit on 2^N amplitudes.
+    about 2 N. Simulation: T^2 n, and N^3 for W: classical, though written as a circuit on 2^N amplitudes.
 
     Args:
         dim: A multiple of heads.

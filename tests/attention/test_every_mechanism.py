@@ -26,16 +26,31 @@ def features(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def small(name: str, *, heads: int = 1, seed: int = 0) -> Attention:
+def small(name: str, *, heads: int = 1, seed: int = 0, **chosen: object) -> Attention:
     torch.manual_seed(seed)
-    options = SMALL.get(name, {})
+    options = chosen or SMALL.get(name, {})
     causal = name not in BIDIRECTIONAL
     return qdyn.attention.build(name, dim=4, heads=heads, causal=causal, **options).double()  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_gradients_are_those_of_differences(name: str) -> None:
-    attention = small(name)
+VARIANTS = [
+    *((name, {}) for name in NAMES),
+    ("hadamard", {"qubits": 2, "ansatz": "brick_wall"}),
+    ("fidelity", {"qubits": 2, "normalisation": "softmax", "beta": 3.0, "ansatz": "controlled_rings"}),
+    ("overlap", {"encoding": "complex_amplitude", "kernel": "softmax", "normalise": False}),
+    ("overlap", {"encoding": "amplitude", "kernel": "monomial", "degree": 2, "ansatz": "real"}),
+    ("measured", {"encoding": "reuploading", "qubits": 2, "axes": "zx", "positions": "register", "steps": 3}),
+    ("gaussian_projected", {"encoding": "unary", "qubits": 2, "projected": 4, "values": "linear"}),
+    ("mixed_state", {"encoding": "real", "qubits": 3, "traced": 2, "positions": "entangled"}),
+    ("qasa", {"place": "values"}),
+    ("orthogonal", {"layout": "butterfly", "output": True}),
+    ("quixer", {"qubits": 2, "ansatz": "hardware_efficient", "degree": 1, "steps": 3}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
+def test_gradients_are_those_of_differences(name: str, options: dict[str, object]) -> None:
+    attention = small(name, **options)
     parameters = {key: held.detach() for key, held in attention.named_parameters()}
     q, k, v = features(3, 1, 3, 4)
 

@@ -185,6 +185,31 @@ def test_refusals() -> None:
     assert model_of("unit").loss("L_B", elements("unit"), elements("unit")).isfinite().all()
 
 
+def test_states_meet_quantum_attention_as_they_are() -> None:
+    """Nothing but two circuits and the head: amplitudes go in, and one update moves every angle."""
+    model = model_of(
+        "quantum_state",
+        attention="overlap",
+        attention_options={"encoding": "complex_amplitude"},
+        embedding="identity",
+        positions="none",
+        normalise=False,
+        feed_forward=0,
+        heads=1,
+        blocks=1,
+    )
+    assert {name.rsplit(".", 1)[0] for name, _ in model.named_parameters()} == {
+        "blocks.0.attention.score_circuits",
+        "blocks.0.attention.value_circuits",
+        "head",
+    }
+    x = elements("quantum_state")
+    model.loss("L_1", x[:, :-1], x[:, 1:]).sum().backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.abs().max() > 1e-8, name
+
+
 @pytest.mark.parametrize("kind", ["quantum_state", "unit", "real"])
 def test_vectors_may_go_in_as_they_are(kind: str) -> None:
     model = model_of(kind, embedding="identity", heads=1, positions="sinusoidal", normalise=False)
