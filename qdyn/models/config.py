@@ -113,6 +113,17 @@ class ModelConfig(ModelSection):
             )
 
 
+def check_places(name: str, places: tuple[int, ...], count: int) -> None:
+    """Refuse numbers of layers that are not from 0 to ``count`` - 1, or stand twice.
+
+    >>> check_places("model.adapter_layers", (0, 3), 4)
+    """
+    for index, place in enumerate(places):
+        check_integer(f"{name}[{index}]", place, minimum=0, maximum=count - 1)
+    if len(set(places)) < len(places):
+        raise ConfigError(f"Argument `{name}` must name each layer once, but is {list(places)}.")
+
+
 _SECTIONS: dict[str, str | type[ModelSection]] = {
     "qsa": ModelConfig,
     "hybrid_decoder": "qdyn.models.hybrid_decoder_config:HybridDecoderConfig",

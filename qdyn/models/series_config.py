@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from qdyn.checks import check_integer
 from qdyn.errors import ConfigError
-from qdyn.models.config import ModelSection
+from qdyn.models.config import ModelSection, check_places
+
+MULTI_HEAD = "multi_head"
+"""The attention of PyTorch's encoder layer, with offsets and dropped weights."""
 
 AdapterName = Literal["none", "quantum", "bottleneck"]
 StartName = Literal["independent", "copies"]
@@ -71,7 +75,8 @@ class SeriesEncoderConfig(SeriesTransformerConfig):
     Attributes:
         kind: "series_encoder".
         attention: "multi_head" (that of PyTorch's encoder layer, as published), or any mechanism of
-            `qdyn.attention`.
+            `qdyn.attention`. One that cannot be causal takes ``causal: false``.
+        attention_options: The options of that mechanism, such as ``{temperature: 2.0}``.
         adapter: What stands between attention and the perceptron of the layers ``adapter_layers``: "quantum"
             (QASA's value circuit), "bottleneck" (a classical map of nearly as many parameters), or "none"
             (such layers with the adapter removed).
@@ -85,7 +90,8 @@ class SeriesEncoderConfig(SeriesTransformerConfig):
     """
 
     kind: str = "series_encoder"
-    attention: str = "multi_head"
+    attention: str = MULTI_HEAD
+    attention_options: Mapping[str, Any] = field(default_factory=dict)
     adapter: AdapterName = "none"
     adapter_layers: tuple[int, ...] = ()
     adapter_shift: float = 0.0
@@ -95,12 +101,11 @@ class SeriesEncoderConfig(SeriesTransformerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for index, layer in enumerate(self.adapter_layers):
-            check_integer(f"model.adapter_layers[{index}]", layer, minimum=0, maximum=self.layers - 1)
-        if len(set(self.adapter_layers)) < len(self.adapter_layers):
+        check_places("model.adapter_layers", self.adapter_layers, self.layers)
+        if self.attention_options and self.attention == MULTI_HEAD:
             raise ConfigError(
-                f"Argument `model.adapter_layers` must name each layer once, "
-                f"but is {list(self.adapter_layers)}."
+                f"Argument `model.attention_options` is for a mechanism of qdyn.attention, but "
+                f"`model.attention` is {MULTI_HEAD!r}."
             )
         if self.adapter != "none" and not self.adapter_layers:
             raise ConfigError(

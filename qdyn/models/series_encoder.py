@@ -104,9 +104,7 @@ class SeriesEncoder(SeriesTransformer):
         layers: list[nn.Module] = []
         for place in range(config.layers):
             adapted = place in config.adapter_layers
-            attention = make_attention(
-                config.attention, config.width, config.heads, causal=config.causal, drops=not adapted
-            )
+            attention = make_attention(config, drops=not adapted)
             if not adapted:
                 layers.append(ClassicalLayer(config.width, attention))
                 continue

@@ -13,18 +13,19 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from qdyn.attention.mechanism import build
 from qdyn.attention.series_circuits import N_QNN, QNN_WEIGHTS, qnnformer_expectations
 from qdyn.models.adapters import Adapter
 from qdyn.models.initial import kaiming_linear
+from qdyn.models.series_config import MULTI_HEAD, SeriesEncoderConfig
 from qdyn.models.series_dropout import Drop
-
-MULTI_HEAD = "multi_head"
-"""The attention of PyTorch's encoder layer, with offsets and dropped weights."""
 
 _FEED_FORWARD = 4
 # Standard deviation of the angles of a circuit at the start.
@@ -103,11 +104,11 @@ class CircuitAttention(MultiHeadAttention):
 class NamedAttention(SeriesAttention):
     """Any mechanism of `qdyn.attention`."""
 
-    def __init__(self, name: str, width: int, heads: int, *, causal: bool) -> None:
+    def __init__(
+        self, name: str, width: int, heads: int, *, causal: bool, options: Mapping[str, Any]
+    ) -> None:
         super().__init__()
-        from qdyn.attention.mechanism import build
-
-        self.mechanism = build(name, dim=width, heads=heads, causal=causal)
+        self.mechanism = build(name, dim=width, heads=heads, causal=causal, **options)
 
     def forward(
         self, tokens: Float[Tensor, "tokens width"], seen: Tensor, drop: Drop
@@ -118,11 +119,17 @@ class NamedAttention(SeriesAttention):
         return output.reshape(tokens.shape)
 
 
-def make_attention(name: str, width: int, heads: int, *, causal: bool, drops: bool) -> SeriesAttention:
-    """The attention of that name: "multi_head", or a mechanism of `qdyn.attention`."""
-    if name == MULTI_HEAD:
-        return MultiHeadAttention(width, heads, drops=drops)
-    return NamedAttention(name, width, heads, causal=causal)
+def make_attention(config: SeriesEncoderConfig, *, drops: bool) -> SeriesAttention:
+    """The attention of a layer, whose weights may be dropped."""
+    if config.attention == MULTI_HEAD:
+        return MultiHeadAttention(config.width, config.heads, drops=drops)
+    return NamedAttention(
+        config.attention,
+        config.width,
+        config.heads,
+        causal=config.causal,
+        options=config.attention_options,
+    )
 
 
 class ClassicalLayer(nn.Module):

@@ -27,6 +27,7 @@ from qdyn.circuits.position_encodings import sinusoidal_angles
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.data.tags import given_one_of, label_numbers, label_steps
 from qdyn.errors import ArgumentError, ConfigError
+from qdyn.models.adapters import make_adapter
 from qdyn.models.base import Predictor
 from qdyn.models.transformer_config import TransformerConfig
 
@@ -77,7 +78,9 @@ class Transformer(nn.Module, Predictor):
             self.positions: nn.Parameter | None = None
             if config.positions == "learned":
                 self.positions = nn.Parameter(0.02 * torch.randn(config.steps, width))
-            self.blocks = nn.ModuleList(Block(config, width) for _ in range(config.blocks))
+            self.blocks = nn.ModuleList(
+                Block(config, width, adapted=place in config.adapter_blocks) for place in range(config.blocks)
+            )
             self.norm = nn.LayerNorm(width) if config.normalise else nn.Identity()
             self.head = nn.Linear(width, numbers)
             if metadata.kind != "token":
@@ -235,15 +238,16 @@ class Transformer(nn.Module, Predictor):
 
 
 class Block(nn.Module):
-    """One block: attention and a feed-forward network, each added to what it sees."""
+    """Attention and a feed-forward network, each added to what it sees; between them perhaps an adapter."""
 
-    def __init__(self, config: TransformerConfig, width: int) -> None:
+    def __init__(self, config: TransformerConfig, width: int, *, adapted: bool = False) -> None:
         super().__init__()
         options = dict(config.attention_options)
         self.attention = build_attention(
             config.attention, dim=width, heads=config.heads, causal=config.causal, **options
         )
         self.norm_attention = nn.LayerNorm(width) if config.normalise else nn.Identity()
+        self.adapter = make_adapter(config.adapter, width) if adapted else nn.Identity()
         hidden = 4 * width if config.feed_forward is None else config.feed_forward
         self.feed_forward: nn.Module | None = None
         if hidden:
@@ -256,7 +260,7 @@ class Block(nn.Module):
         """The block's output (B, T, width) and attention weights (B, heads, T, T)."""
         hidden = self.norm_attention(x)
         output, weights = self.attention(hidden, hidden, hidden, mask, bias=bias)
-        x = x + output
+        x = self.adapter(x + output)
         if self.feed_forward is not None:
             x = x + self.feed_forward(self.norm_feed_forward(x))
         return x, weights

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from qdyn.attention.mechanism import check_options
 from qdyn.checks import check_integer
 from qdyn.errors import ConfigError
-from qdyn.models.config import ModelSection
+from qdyn.models.config import ModelSection, check_places
 
 EmbeddingName = Literal["linear", "identity"]
 PositionName = Literal["learned", "sinusoidal", "none"]
@@ -37,6 +37,9 @@ class TransformerConfig(ModelSection):
         steps: Steps of the longest sequence, >= 1: learnt positions end there.
         normalise: LayerNorm before each part and at the end; false keeps, for example, amplitudes apart.
         dropout: Probability that an entry is dropped in training, in [0, 1).
+        adapter: What stands between attention and feed-forward network of the blocks ``adapter_blocks``:
+            "quantum" or "bottleneck", see `qdyn.models.adapters`.
+        adapter_blocks: Numbers of these blocks, from 0.
     """
 
     kind: str = "transformer"
@@ -52,12 +55,15 @@ class TransformerConfig(ModelSection):
     steps: int = 64
     normalise: bool = True
     dropout: float = 0.0
+    adapter: Literal["quantum", "bottleneck"] = "quantum"
+    adapter_blocks: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("width", "heads", "blocks", "steps"):
             check_integer(f"model.{name}", getattr(self, name), minimum=1)
         if self.feed_forward is not None:
             check_integer("model.feed_forward", self.feed_forward, minimum=0)
+        check_places("model.adapter_blocks", self.adapter_blocks, self.blocks)
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"Argument `model.dropout` must lie in [0, 1), but is {self.dropout:g}.")
         check_options(self.attention, dict(self.attention_options), where="model.attention_options")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from qdyn.attention.adapter import prune_weights
+from qdyn.attention.mechanism import names
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.adapters import QuantumAdapter, make_adapter
@@ -19,6 +21,7 @@ from qdyn.models.registry import build_model
 from qdyn.models.series_config import QLSTMConfig, QnnFormerConfig, SeriesEncoderConfig, SeriesSection
 from qdyn.models.series_dropout import SeededDropout
 from qdyn.models.series_predictor import SeriesPredictor
+from qdyn.models.transformer_config import TransformerConfig
 
 SERIES = SequenceMetadata("series", "real", 1, normalised=False)
 
@@ -196,6 +199,31 @@ def test_the_shift_saturates_the_classical_bottleneck(shared: Path) -> None:
     assert saturated[20.0] == pytest.approx(golden["fraction_abs_gt_0.99"], abs=0.08)
     assert spread[20.0] == pytest.approx(golden["token_std_with_shift20"], rel=0.3)
     assert spread[0.0] == pytest.approx(golden["token_std_without"], rel=0.15)
+
+
+@pytest.mark.parametrize("name", names())
+def test_any_attention_may_be_named(name: str) -> None:
+    """Forecasts never look ahead; what is not causal by nature forecasts from the last position."""
+    causal = name != "doubly_stochastic"
+    model = made(encoder(attention=name, layers=1, width=16, heads=2, window=6, causal=causal))
+    seen = torch.randn(2, 6, 1)
+    later = seen.clone()
+    later[:, 4:] *= -1
+    found = model.forecast(seen)
+    assert found.isfinite().all()
+    torch.testing.assert_close(found[:, :4], model.forecast(later)[:, :4], atol=1e-6, rtol=0)
+
+
+def test_the_adapter_fits_into_the_transformer_of_any_attention() -> None:
+    config = TransformerConfig(attention="fidelity", width=8, blocks=2, adapter_blocks=(1,))
+    model: Any = build_model(config, SequenceMetadata("words", "token", 5), seed=0)
+    plain: Any = build_model(replace(config, adapter_blocks=()), model.metadata, seed=0)
+    assert count(model) - count(plain) == count(QuantumAdapter(8))
+    loss = model.loss("L_1", torch.tensor([[0, 1, 2, 3]]), torch.tensor([[1, 2, 3, 4]]))
+    loss.sum().backward()
+    assert float(model.blocks[1].adapter.weights.grad.abs().max()) > 0
+    with pytest.raises(ArgumentError, match=r"`model.adapter_blocks\[0\]` must be an integer in \[0, 1\]"):
+        replace(config, adapter_blocks=(2,))
 
 
 def test_an_adapter_fits_into_any_transformer() -> None:
