@@ -25,16 +25,15 @@ import argparse
 import json
 import os
 import platform
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
+from benchmark_circuits import show, spread, told
 
 from qdyn.data.molecule_properties import molecule_properties
 from qdyn.data.sequences import SequenceMetadata
@@ -174,16 +173,6 @@ def seconds(work: Callable[[int], Any], count: int) -> float:
     return time.perf_counter() - began
 
 
-def told(row: dict[str, Any]) -> dict[str, Any]:
-    """The row, shown at once: a run that is broken off has said what it found."""
-    print(json.dumps(row), file=sys.stderr, flush=True)
-    return row
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": median(values), "smallest": min(values), "largest": max(values)}
-
-
 def table(results: dict[str, Any]) -> str:
     where = results["conditions"]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
@@ -196,34 +185,30 @@ def table(results: dict[str, Any]) -> str:
         f"the start and {where['load average at the end']} at the end; Python {where['python']}, {versions}.",
         "By the clock; median (smallest to largest).",
         "",
-        "| model | contestant | molecules a minute | times plain |",
+        "| model | contestant | thousand molecules a minute | times plain |",
         "|---|---|---|---|",
     ]
     for row in results["drawing"]:
         for name, rate in row["molecules a minute"].items():
             ratio = "" if name == PLAIN else show(row["times plain"][name], 1)
-            lines.append(f"| {row['model']} | {name} | {show(rate, -3)} | {ratio} |")
+            lines.append(f"| {row['model']} | {name} | {show(thousands(rate), 1)} | {ratio} |")
     found = results.get("properties")
     if found is not None:
         lines += [
             "",
             f"Nine properties of {found['molecules']} molecules, the start of processes included:",
             "",
-            "| processes | molecules a minute | times one process |",
+            "| processes | thousand molecules a minute | times one process |",
             "|---|---|---|",
         ]
         for name, rate in found["molecules a minute"].items():
             ratio = show(found["times one process"], 2) if name.startswith("2") else ""
-            lines.append(f"| {name.partition(' ')[0]} | {show(rate, -3)} | {ratio} |")
+            lines.append(f"| {name.partition(' ')[0]} | {show(thousands(rate), 1)} | {ratio} |")
     return "\n".join([*lines, ""])
 
 
-def show(value: dict[str, float], digits: int) -> str:
-    """A figure with its spread; negative digits round to tens, hundreds, thousands."""
-    middle, low, high = (
-        f"{round(value[key], digits):,.{max(0, digits)}f}" for key in ("median", "smallest", "largest")
-    )
-    return f"{middle} ({low} to {high})"
+def thousands(rate: dict[str, float]) -> dict[str, float]:
+    return {name: value / 1000 for name, value in rate.items()}
 
 
 if __name__ == "__main__":
