@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-Typed = Callable[..., subprocess.CompletedProcess[str]]
+from qdyn.cli import main
 
 
-def test_a_list_names_every_trial_and_trains_nothing(typed: Typed, tmp_path: Path) -> None:
-    done = typed("sweep", "qasa-placement", "--list")
-    assert done.returncode == 0, done.stderr
-    keys = done.stdout.split()
+def test_a_list_names_every_trial_and_trains_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", "qasa-placement", "--list"]) == 0
+    keys = capsys.readouterr().out.split()
     assert len(keys) == len(set(keys)) == 3 * 11
     assert "frozen~square-wave" in keys
     assert list(tmp_path.iterdir()) == []
@@ -31,7 +31,19 @@ def test_a_list_names_every_trial_and_trains_nothing(typed: Typed, tmp_path: Pat
     ],
 )
 def test_what_makes_no_sense_is_one_line(
-    words: list[str], part: str, refused: Callable[..., str], tmp_path: Path
+    words: list[str],
+    part: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "broken.yaml").write_text("name: broken\npreset: qsa-tfim-4q\ngrids: {model.layers: [1]}\n")
-    assert part in refused("sweep", *words)
+    monkeypatch.chdir(tmp_path)
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: broken\npreset: qsa-tfim-4q\ngrids: {model.layers: [1]}\n")
+    assert main(["sweep", *words]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("qdyn: error: ")
+    assert said.err.count("\n") == 1
+    assert part in said.err
+    assert list(tmp_path.iterdir()) == [broken]
