@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from qdyn.checks import check_integer
 from qdyn.data.amino_acids import LETTERS, RESIDUES, clean_residues
+from qdyn.data.estimate import counted
 from qdyn.data.text_files import ranges_of_shares
 from qdyn.errors import ArgumentError
 
@@ -69,10 +70,10 @@ class Clusters:
         return np.bincount(self.of)
 
     def __str__(self) -> str:
-        sure = "" if self.word is None else f", of those that share {self.word} residues in a row"
+        sure = "" if self.word is None else f" of those that share {self.word} residues in a row"
         return (
             f"{len(self.sizes)} clusters of at most {100 * self.threshold:g} % identity to each other, the "
-            f"largest of {self.sizes[0]} ({self.aligned} pairs aligned{sure})"
+            f"largest of {self.sizes[0]} ({counted(self.aligned, 'alignment')}{sure})"
         )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from qdyn.checks import check_integer
 from qdyn.data.sequences import SequenceDataset
+from qdyn.data.tags import read_tag
 from qdyn.data.text_files import ranges_of_shares, read_text
 from qdyn.errors import DatasetError
 
@@ -69,7 +70,7 @@ def read_sentences(
 
     Raises:
         ArgumentError: a length, a share or a size is out of range.
-        DatasetError: the file cannot be read as UTF-8, or no sentence fits.
+        DatasetError: the file cannot be read as UTF-8, no sentence fits, or a word that looks like a tag.
 
     Example:
         >>> import tempfile
@@ -86,6 +87,8 @@ def read_sentences(
         check_integer("vocabulary_size", vocabulary_size, minimum=4)
     file = Path(path)
     lines, digest = _lines(file)
+    if tag := next((word for words in lines for word in words if read_tag(word)), None):
+        raise DatasetError(f"The file {file} holds {tag!r}, which looks like a tag: see qdyn.data.tags.")
     fits = [words for words in lines if _fits(len(words), steps, exact=exact)]
     if not fits:
         wanted = f"exactly {steps + 1} words" if exact else f"1 to {steps - 1} words"

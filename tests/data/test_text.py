@@ -106,6 +106,9 @@ def test_bad_arguments(tmp_path: Path, arguments: dict[str, object], message: st
 
 
 def test_bad_files(tmp_path: Path) -> None:
+    (tmp_path / "tag.txt").write_text("the <label=x> sleeps" + chr(10))
+    with pytest.raises(DatasetError, match="holds '<label=x>', which looks like a tag"):
+        read_sentences(tmp_path / "tag.txt")
     with pytest.raises(DatasetError, match=r"absent\.txt cannot be read as UTF-8 text: No such file"):
         read_sentences(tmp_path / "absent.txt")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
