@@ -275,7 +275,7 @@ def refined_states(
     return torch.cat([x[..., :1, :], mixed / length(mixed)], dim=-2)
 
 
-# Transitions and images a dimension: up to here scores are faster than operators, twice if there are no images.
+# Transitions and images a dimension: up to here scores are faster than operators, by 2 without images.
 _FEW = 8
 # Relative to a single transition, whose operator has norm 1.
 _NO_PAST = 1e-9

@@ -155,8 +155,9 @@ class InContextPredictor(nn.Module, Predictor):
             self.unit_logits = schedule(blocks, units, start=-3.0, random=for_units)
         self.name = "in-context"
         self.label = f"in-context attention, {config.layers} layers"
-        if blocks > 1:
-            self.label += f", {blocks} blocks"
+        for count, name in ((blocks, "blocks"), (config.heads + config.backward_heads, "heads")):
+            if count > 1:
+                self.label += f", {count} {name}"
 
     def _initial_angles(self, generator: np.random.Generator) -> Tensor:
         return self._family.initial(
