@@ -344,7 +344,11 @@ def _mean_attention(contestant: Contestant, part: SequenceDataset) -> NDArray[np
     return total / np.maximum(count, 1)
 
 
-def _training_curves(run: Run) -> TrainingCurves:
+def _training_curves(run: Run) -> TrainingCurves | None:
+    from qdyn.training.folder import LOG
+
+    if not (run.path / LOG).is_file():  # of published weights, which were not trained here
+        return None
     history = run.history
     return TrainingCurves(
         loss_name=run.config.training.loss,

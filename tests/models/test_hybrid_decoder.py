@@ -333,11 +333,22 @@ def test_all_six_variants_are_imported(
     assert f"{count} parameters, 33 words" in capsys.readouterr().out
     run = qdyn.load_run(tmp_path / "run")
     assert run.finished
+    assert run.config.dataset.count_padding
     told = TOLD if conditions else None
     direct = HybridDecoder.from_published(path)
     assert torch.equal(
         run.model(0).negative_log_likelihood(MOLECULES, told), direct.negative_log_likelihood(MOLECULES, told)
     )
+
+
+def test_imported_weights_are_judged_without_curves_of_training(tmp_path: Path) -> None:
+    assert main(["models", "import", str(published(tmp_path)), "--out", str(tmp_path / "run")]) == 0
+    run = qdyn.load_run(tmp_path / "run")
+    found = qdyn.evaluate(run, dataset=small_data(), split="validation", compare=False, progress=False)
+    assert found.training is None
+    assert found.rows[0].metrics["L_1_padded"].mean > 0
+    assert found.folder is not None
+    assert (found.folder / "report.html").is_file()
 
 
 def test_a_checkpoint_is_read_without_running_it(tmp_path: Path) -> None:
