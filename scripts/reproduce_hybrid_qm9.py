@@ -9,7 +9,7 @@
 too). --inference draws from published weights (FILE: .safetensors with its .json beside it) and from the runs
 that --train has finished in DIR: a model of sequences once; one that is told properties without a target and
 for each of the nine at mean ± 2 standard deviations of the molecules trained on, not below 0 but for LogP.
---figures draws losses by epoch, attention over nitrofuran, and validity and means by target.
+--figures draws losses by epoch, attention over nitrofuran, and the mean drawn by target.
 
 Both go on where they stopped. QM9 has to be there: qdyn datasets fetch qm9, or a file by --dataset, written
 by `qdyn datasets import FILE --split published`. Differences from the published program: all ties of imputed
@@ -380,7 +380,7 @@ def draw_attention(path: Path, maps: Sequence[tuple[str, AttentionMap]]) -> Path
 def draw_targets(
     path: Path, name: str, experiments: dict[str, dict[str, Any]], published: dict[str, Any]
 ) -> Path:
-    """For each property its mean and the validity by target, ours and published."""
+    """For each property the mean drawn by target, ours and published."""
     theirs = published["conditions"].get(name, {})
     figure = new_figure(11, 7.5)
     for place, asked in enumerate(PROPERTIES):

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qdyn.data.molecule_properties import PROPERTIES, PROPERTY_UNITS, impute_properties
+from qdyn.data.molecule_properties import PROPERTIES, PROPERTY_UNITS, import_rdkit, impute_properties
 from qdyn.data.smiles import SmilesVocabulary, smiles_tokens
 from qdyn.errors import ArgumentError, nearest
 from qdyn.evaluation.molecules import (
@@ -217,6 +217,7 @@ def generate_molecules(
         >>> found.figures.queries, found.figures.novelty
         (100, None)
     """
+    import_rdkit()  # whatever is missing is told before anything is drawn
     names = tuple(getattr(getattr(model, "config", None), "conditions", ()))
     asked = dict(targets or {})
     told = _conditions(names, asked, training, neighbours)
