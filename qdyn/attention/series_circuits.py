@@ -1,8 +1,8 @@
 r"""The circuits of QASA's quantum rivals: those of the gates of QLSTM, and of the projections of QnnFormer.
 
 **QLSTM**, 8 qubits. H and RY(v_i) on every qubit, then for each of the rows l = 0 … 3 the CNOTs 0→1, 2→3,
-4→5, 6→7 and 1→2, 3→4, 5→6, and RY(w_{l,i}); <Z_0> … <Z_7> are read. All of it is real. The CNOTs of a layer
-are one permutation of amplitudes, the rotations two 16 x 16 matrices.
+4→5, 6→7 and 1→2, 3→4, 5→6, and RY(w_{l,i}); <Z_0> … <Z_7> are read. All of it is real. A layer
+is a real 16 x 16 matrix on either half of the qubits, and the CNOT 3→4 between them.
 
 **QnnFormer**, 4 qubits. RY(v_i), then for l = 0, 1, 2: RX, RY and RZ of one angle w_{l,i} on every qubit;
 controlled RX(e_{l,i}) from i to i + 1 mod 4; the reflection 1 - 2|s><s| with the uniform superposition |s>;
@@ -23,7 +23,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from qdyn.attention.adapter import z_eigenvalues
-from qdyn.circuits.ansatz_layers import apply_layers
 from qdyn.circuits.circuit import Circuit
 from qdyn.circuits.program import PauliObservable, Program
 from qdyn.errors import ArgumentError
@@ -75,12 +74,18 @@ def qlstm_expectations(
 def qlstm_rotations(
     weights: Float[Tensor, "*gates 4 8"],
 ) -> tuple[Float[Tensor, "*gates 4 16 16"], Float[Tensor, "*gates 4 16 16"]]:
-    """The rotations of each layer on qubits 0 to 3 and on 4 to 7: what all inputs have in common."""
+    """The matrices of each layer on qubits 0 to 3 and on 4 to 7: what all inputs have in common.
+
+    Those of the rotations, and after all but the last those CNOTs of the next layer that stay in a half. Of
+    the seven only 3→4 does not, and it commutes with the two that come after it.
+    """
     single = _rotations_y(weights)
-    first, rest = (
-        kronecker_product([single[..., i, :, :] for i in half]) for half in (range(4), range(4, 8))
-    )
-    return first, rest
+    halves = []
+    for qubits in (range(4), range(4, 8)):
+        rotations = kronecker_product([single[..., i, :, :] for i in qubits])
+        inner = rotations[..., :-1, :, :][..., _half_order(weights.device), :]
+        halves.append(torch.cat([inner, rotations[..., -1:, :, :]], dim=-3))
+    return halves[0], halves[1]
 
 
 def qlstm_readings(
@@ -91,12 +96,27 @@ def qlstm_readings(
     """`qlstm_expectations` from the matrices of `qlstm_rotations`."""
     gates, batch = first.shape[:-3], inputs.shape[:-1]
     # H|0> is RY(pi/2)|0>.
-    state = _product_state(inputs.reshape(-1, N_LSTM) + torch.pi / 2)
-    orders = _lstm_orders(inputs.device)
-    state = state.index_select(0, orders[0]).expand(*gates, *state.shape)
-    state = apply_layers(first, rest, orders, state)
-    found = state.square().mT @ z_eigenvalues(inputs.device, state.dtype)
-    return found.reshape(*gates, *batch, N_LSTM)
+    angles = inputs.reshape(-1, N_LSTM) + torch.pi / 2
+    high, low = (_product_state(half)[_half_order(inputs.device)] for half in (angles[:, :4], angles[:, 4:]))
+    # Amplitudes by half, input and half: either side is then multiplied at once for all inputs.
+    state = high[:, :, None] * low.mT
+    state = state.expand(*gates, *state.shape)
+    shape = state.shape
+    for layer in range(LSTM_WEIGHTS[0]):
+        state = _cnot_between(state)
+        state = first[..., layer, :, :] @ state.reshape(*gates, 16, -1)
+        state = (state.reshape(*gates, -1, 16) @ rest[..., layer, :, :].mT).reshape(shape)
+    probabilities = state.square()
+    signs = _half_signs(inputs.device, state.dtype)
+    sides = (probabilities.sum(-1).mT @ signs, probabilities.sum(-3) @ signs)
+    return torch.cat(sides, dim=-1).reshape(*gates, *batch, N_LSTM)
+
+
+def _cnot_between(state: Tensor) -> Tensor:
+    """CNOT from qubit 3 to 4 on amplitudes (..., 16, inputs, 16)."""
+    split = state.reshape(*state.shape[:-3], 8, 2, state.shape[-2], 2, 8)
+    off, on = split.unbind(-4)
+    return torch.stack([off, on.flip(-2)], dim=-4).reshape(state.shape)
 
 
 def qnnformer_expectations(
@@ -297,11 +317,16 @@ def _readings(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _lstm_orders(device: torch.device) -> Tensor:
-    """(4, 256): the CNOTs of a layer as a permutation, for the three between rotations, then none."""
-    index = np.arange(2**N_LSTM)
-    # A row of the new state is found where the last CNOT, undone first, and those before it take it.
-    for control, target in reversed(_LSTM_PAIRS):
-        index = index ^ ((index >> (N_LSTM - 1 - control) & 1) << (N_LSTM - 1 - target))
-    orders = np.stack([index] * (LSTM_WEIGHTS[0] - 1) + [np.arange(2**N_LSTM)])
-    return torch.from_numpy(orders).to(device)
+def _half_order(device: torch.device) -> Tensor:
+    """Where the amplitudes of four qubits stood before the CNOTs 0→1, 2→3 and 1→2."""
+    index = np.arange(16)
+    # The last CNOT is undone first.
+    for control, target in ((1, 2), (2, 3), (0, 1)):
+        index = index ^ ((index >> (3 - control) & 1) << (3 - target))
+    return torch.from_numpy(index).to(device)
+
+
+@lru_cache(maxsize=8)
+def _half_signs(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """(16, 4): the eigenvalue of Z_i in each basis state of four qubits."""
+    return z_eigenvalues(device, dtype)[:: 2**4, :4]
