@@ -57,10 +57,10 @@ def logistic_regression(
         optimiser.zero_grad()
         loss = torch.nn.functional.cross_entropy(wide @ weights + offsets, classes)
         loss = loss + 0.5 * strength * weights.square().sum()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
     # Also where the caller forbids gradients, as evaluation does.
     with torch.enable_grad():
-        optimiser.step(closure)
+        optimiser.step(closure)  # type: ignore[no-untyped-call]
     return weights.detach(), offsets.detach()

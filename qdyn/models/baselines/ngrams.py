@@ -109,7 +109,7 @@ class TaggedNGram(Baseline):
                 part.append(contexts[batch.mask])
         self._levels = []
         for part in parts:
-            contexts, place = torch.cat(part).unique(return_inverse=True)
+            contexts, place = torch.unique(torch.cat(part), return_inverse=True)
             counts = torch.zeros(len(contexts), self._size, dtype=torch.float64)
             counts.index_put_(
                 (place, torch.cat(targets)), torch.ones((), dtype=counts.dtype), accumulate=True
