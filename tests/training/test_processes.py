@@ -9,75 +9,69 @@ import sys
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import qdyn
-from qdyn.training.processes import ALONE, Processes
-
-SCRIPT = """
-import sys
-import numpy as np
-import qdyn
 from qdyn.data.sequences import SequenceDataset
 from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
+from qdyn.training.processes import ALONE, Processes
 
-draw = np.random.default_rng(0)
-data = SequenceDataset.from_arrays(
-    draw.integers(0, 7, (40, 9)), kind="token", dimension=7, lengths=draw.integers(3, 10, 40),
-    conditions={"a": draw.normal(size=40)}, splits={"train": (0, 30), "validation": (30, 40)}, name="words",
-)
-config = RunConfig(
-    name="shared",
-    dataset=DatasetConfig("words"),
-    model=HybridDecoderConfig(conditions=("a",), standardise=True, dropout=0.2, width=8),
-    training=TrainingConfig(
-        loss="L_1", steps=6, batch_size=7, seeds=(0, 1), optimiser="adamw", weight_decay=0.1,
-        learning_rate=1e-2, gradient_clip=0.5, evaluate_every=3, checkpoint_every=3, log_every=1,
-        dtype="complex128", keep="best",
-    ),
-)
-run = qdyn.train(config, dataset=data, out=sys.argv[1], progress=False, resume=len(sys.argv) > 2)
-assert len(run.models) == 2
-"""
+STEPS = 6
 
 
-def start(folder: Path, out: str, *, processes: int) -> None:
-    script = folder / "script.py"
-    script.write_text(SCRIPT)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), str(script), str(folder / out)]
-    made = subprocess.run(
-        command,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+def train_on_words(out: Path, steps: int, *, resume: bool = False) -> qdyn.Run:
+    """Two seeds told a condition, with dropout, clipping, decay, and the best evaluation kept."""
+    draw = np.random.default_rng(0)
+    data = SequenceDataset.from_arrays(
+        draw.integers(0, 7, (40, 9)), kind="token", dimension=7, lengths=draw.integers(3, 10, 40),
+        conditions={"a": draw.normal(size=40)}, splits={"train": (0, 30), "validation": (30, 40)},
+        name="words",
+    )  # fmt: skip
+    config = RunConfig(
+        name="shared",
+        dataset=DatasetConfig("words"),
+        model=HybridDecoderConfig(conditions=("a",), standardise=True, dropout=0.2, width=8),
+        training=TrainingConfig(
+            loss="L_1", steps=steps, batch_size=7, seeds=(0, 1), optimiser="adamw", weight_decay=0.1,
+            learning_rate=1e-2, schedule="constant", gradient_clip=0.5, evaluate_every=2, checkpoint_every=2,
+            log_every=1, dtype="complex128", keep="best",
+        ),
+    )  # fmt: skip
+    return qdyn.train(config, dataset=data, out=out, progress=False, resume=resume)
+
+
+def train_in_two(out: Path, steps: int) -> None:
+    """The same by two processes that torchrun starts."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [__file__, str(out), str(steps)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    made = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
     assert made.returncode == 0, made.stderr
 
 
 def test_two_processes_come_to_what_one_does(tmp_path: Path) -> None:
-    """A batch of seven cannot be halved, entries are dropped, gradients clipped, the best evaluation kept."""
-    start(tmp_path, "one", processes=1)
-    start(tmp_path, "two", processes=2)
-    one, two = (qdyn.load_run(tmp_path / name) for name in ("one", "two"))
+    """A batch of seven cannot be halved; in the end one process goes on with what two began."""
+    one = train_on_words(tmp_path / "one", STEPS)
+    train_in_two(tmp_path / "two", 4)
+    assert qdyn.load_run(tmp_path / "two").finished
+    two = train_on_words(tmp_path / "two", STEPS, resume=True)
     assert two.finished
-    torch.testing.assert_close(
-        torch.from_numpy(one.history.loss), torch.from_numpy(two.history.loss), rtol=1e-10, atol=0
-    )
-    ours, theirs = (torch.from_numpy(run.history.validation["L_1"]) for run in (one, two))
-    torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=0)
+    for ours, theirs in (
+        (one.history.loss, two.history.loss),
+        (one.history.validation["L_1"], two.history.validation["L_1"]),
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-10)
     every = ([cast(nn.Module, model) for model in run.models] for run in (one, two))
     for a, b in zip(*every, strict=True):
         for ours, theirs in zip(a.parameters(), b.parameters(), strict=True):
             # Adam divides by the size of gradients, also of those that rounding alone makes.
             torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-8)
     lines = (tmp_path / "two" / "log.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, STEPS + 1))
 
 
 @pytest.mark.parametrize(("rows", "count"), [(7, 2), (8, 4), (3, 3)])
@@ -96,3 +90,7 @@ def test_one_process_adds_nothing() -> None:
     assert torch.equal(tensor, torch.ones(3))
     assert ALONE.first
     assert not ALONE.any(False)
+
+
+if __name__ == "__main__":
+    assert len(train_on_words(Path(sys.argv[1]), int(sys.argv[2])).models) == 2
