@@ -16,6 +16,7 @@ import numpy as np
 
 from qdyn.checks import check_integer
 from qdyn.data.amino_acids import ProteinVocabulary, mean_hydropathy, net_charge
+from qdyn.data.estimate import counted
 from qdyn.data.fasta import FastaEntry, read_fasta
 from qdyn.data.protein_tags import PROPERTY_TAGS, PROTEIN_UNITS, property_tag
 from qdyn.data.sequence_identity import THRESHOLD, Clusters, cluster_by_identity, split_by_clusters
@@ -48,8 +49,8 @@ class Proteins:
 
     def __str__(self) -> str:
         return (
-            f"{len(self.names)} distinct proteins, {self.duplicates} duplicates and {self.too_long} too long "
-            f"left out; {self.clusters}"
+            f"{counted(len(self.names), 'distinct protein')}, {counted(self.duplicates, 'duplicate')} and "
+            f"{self.too_long} too long left out; {self.clusters}"
         )
 
 

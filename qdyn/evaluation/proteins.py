@@ -171,7 +171,7 @@ class ProteinScores:
         tag_recovery: Share of the valid ones whose tag the independent classifier tells from the residues;
             None without tags.
         classifier_accuracy: Of that classifier on the held-out proteins: the ceiling of ``tag_recovery``.
-        divergence: k -> `word_divergence` of the valid ones from the held-out proteins.
+        divergence: k -> `word_divergence` of the valid ones from the held-out proteins of their tags.
         floor: k -> the same of as many training proteins, drawn at random: what equally many true ones have.
     """
 
@@ -247,7 +247,11 @@ def judge_proteins(
         recovery = judge.accuracy(proteins, [word for _, word in valid])
         accuracy = judge.accuracy(*_tagged(held_out))
     random = np.random.default_rng(np.random.SeedSequence(seed))
-    drawn = [train.proteins[place] for place in random.choice(len(train.proteins), size=len(proteins))]
+    # Of those that were asked for, where not every tag was.
+    asked = {word for _, word in valid}
+    expected = held_out.of(asked) or held_out.proteins
+    alike = train.of(asked) or train.proteins
+    drawn = [alike[place] for place in random.choice(len(alike), size=len(proteins))]
     return ProteinScores(
         queries=len(found),
         valid=Estimate.of(np.array([[float(one is not None) for one in found]])),
@@ -256,8 +260,8 @@ def judge_proteins(
         mean_identity=Estimate.of(nearest_identity(distinct, train.proteins)[None]),
         tag_recovery=recovery,
         classifier_accuracy=accuracy,
-        divergence=_divergences(proteins, held_out.proteins, lengths, smoothing),
-        floor=_divergences(drawn, held_out.proteins, lengths, smoothing),
+        divergence=_divergences(proteins, expected, lengths, smoothing),
+        floor=_divergences(drawn, expected, lengths, smoothing),
     )
 
 
@@ -265,6 +269,10 @@ def judge_proteins(
 class _Known:
     proteins: list[str]
     tags: list[str | None]
+
+    def of(self, tags: set[str | None]) -> list[str]:
+        """The proteins whose tag is one of these."""
+        return [one for one, word in zip(self.proteins, self.tags, strict=True) if word in tags]
 
 
 def _part(dataset: SequenceDataset, split: str) -> _Known:

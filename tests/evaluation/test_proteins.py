@@ -92,6 +92,10 @@ def test_every_share_is_counted_by_hand() -> None:
     assert found.classifier_accuracy.mean == 1
     assert found.divergence[1] == word_divergence(drawn, ["ACCA", "KWWK"], length=1)
     assert "7 sequences drawn" in str(found)
+    # Asked for one family, words are compared with those of that family.
+    one = judge_proteins(torch.from_numpy(tokens[:3]), small())
+    assert one.divergence[1] == word_divergence(drawn[:3], ["ACCA"], length=1)
+    assert one.floor[1] < one.divergence[1]
 
 
 def test_what_holds_no_proteins_is_refused() -> None:
