@@ -267,7 +267,7 @@ class InContextPredictor(nn.Module, Predictor):
         """Start from the training transitions, in the phases that the model itself works with.
 
         V becomes the unitary that maps states to their successors best (Procrustes), heads become what
-        symmetries are found. A free unitary takes them exactly, a circuit as its angles can be fitted to them.
+        symmetries are found. A free unitary takes them exactly, a circuit as well as a fit gets.
         """
         cross: Tensor | float = 0.0
         propagators = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import scipy.linalg
 import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
@@ -53,8 +52,10 @@ def angles_of(
 
 def _generator(unitary: Tensor) -> Tensor:
     """The parameters (2, d, d) of a free unitary: the Hermitian H with exp(iH) equal to ``unitary``."""
+    from scipy.linalg import schur
+
     # Schur vectors of a normal matrix are its eigenvectors, orthogonal also where eigenvalues agree.
-    triangle, vectors = scipy.linalg.schur(unitary.numpy(), output="complex")
+    triangle, vectors = schur(unitary.numpy(), output="complex")
     hermitian = torch.from_numpy((vectors * np.angle(np.diagonal(triangle))) @ vectors.conj().T)
     return torch.stack([hermitian.real, hermitian.imag])
 
