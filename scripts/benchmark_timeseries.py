@@ -163,7 +163,8 @@ def theirs(*, by_token: bool) -> Callable[[int], None]:
     def step(number: int) -> None:
         batch = batches.batch(np.array([number % len(batches)]))
         optimiser.zero_grad(set_to_none=True)
-        model.loss("MSE", batch.inputs, batch.targets, batch.mask).mean().backward()
+        loss = model.loss("MSE", batch.inputs, batch.targets, batch.mask).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
 
@@ -177,7 +178,7 @@ def agree() -> None:
     losses, gradients = [], []
     for model in contestants:
         loss = model.eval().loss("MSE", batch.inputs, batch.targets).mean()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         layer: Any = model.layers[3]
         own = isinstance(layer.adapter, QuantumAdapter)
         weights = layer.adapter.weights if own else layer.adapter.circuit.weights

@@ -12,14 +12,14 @@ control again, but for the one from 7 to 0, so that with R_{l,i} = RZ(w_{l,i}) R
 $$U_l = (R_{l,4} \otimes \dots \otimes R_{l,7})\; \mathrm{CNOT}_{7 \to 0}\;
         (R_{l,0} \otimes \dots \otimes R_{l,3})\; P, \qquad P|x_0 \dots x_7> = |p_0 \dots p_7>,$$
 
-with the parities p_i = x_0 + … + x_i mod 2: two permutations of amplitudes and two 16 x 16 matrices. Qubit 8
-sees the data at the end of layers 1 and 2 only, where anything can come of it: it is added after layer 1.
+with the parities p_i = x_0 + … + x_i mod 2. Split between qubits 3 and 4, it is a 16 x 16 matrix on either
+half and two conditional flips between them. Qubit 8 sees the data at the end of layers 1 and 2 only, where
+anything can come of it: it is added after layer 1.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from torch import Tensor
 from qdyn.circuits.circuit import Circuit
 from qdyn.circuits.program import PauliObservable, Program
 from qdyn.errors import ArgumentError
+from qdyn.quantum.products import kronecker_product
 
 N_DATA = 8
 """Data qubits: inputs and outputs of the circuit."""
@@ -40,6 +41,8 @@ INERT_WEIGHTS = ((0, 8), (2, 8), (3, 8))
 """The weights that no output depends on: the first drives no gate, the others the qubit that is not read."""
 
 _LAYERS = (1, 2, 3)
+_HALVES = ((0, 1, 2, 3), (7, 4, 5, 6))
+"""Qubits of either half, the most significant first: what depends on qubit 7 is then a contiguous part."""
 _EFFECTIVE = tuple(
     (row, column)
     for row in range(WEIGHT_SHAPE[0])
@@ -80,15 +83,16 @@ def qasa_expectations(
     real = torch.promote_types(inputs.dtype, weights.dtype)
     w = restore_weights(weights).to(real)
     theta = inputs.to(real).reshape(-1, N_DATA)
-    places = _places(inputs.device)
     state = _product_state(theta, w)
-    state = _layer(state, w[1], places)
+    state = _layer(state, w[1], last=False)
     state = _attach(state, w[1, N_DATA])
-    state = _layer(state, w[2], places)
-    state = _permuted(state.reshape(2**N_DATA * 2, -1), places, "leave")
-    state = _layer(state.reshape(2**N_DATA, -1), w[3], places)
-    probabilities = (state.real.square() + state.imag.square()).reshape(2**N_DATA, 2, -1).sum(dim=1)
-    return (probabilities.mT @ z_eigenvalues(inputs.device, real)).reshape(inputs.shape)
+    state = _layer(state, w[2], last=False)
+    state = _layer(_leave(state), w[3], last=True)
+    probabilities = state.real.square() + state.imag.square()
+    probabilities = torch.unflatten(probabilities, 1, (2, -1)).sum(dim=1)
+    signs = z_eigenvalues(inputs.device, real)[::16, :4]
+    first, rest = probabilities.sum(dim=2).mT @ signs, probabilities.sum(dim=0) @ signs
+    return torch.cat([first, rest.roll(-1, dims=-1)], dim=-1).reshape(inputs.shape)
 
 
 def qasa_circuit(
@@ -182,7 +186,7 @@ def _check(inputs: Tensor, weights: Tensor) -> None:
 
 
 def _product_state(theta: Tensor, w: Tensor) -> Tensor:
-    """The state (256, batch) before the first layer: one vector a data qubit, and their product."""
+    """The state (16, batch, 16) before the first layer, after the CNOTs of it that stay in a half."""
     half, x, z = theta.mT / 2, w[0, :N_DATA, None] / 2, w[1, :N_DATA, None] / 2
     c, s, cx, sx = half.cos(), half.sin(), x.cos(), x.sin()
     before, after = torch.polar(torch.ones_like(half), half), torch.polar(torch.ones_like(z), z)
@@ -190,19 +194,33 @@ def _product_state(theta: Tensor, w: Tensor) -> Tensor:
     a0, a1 = c * before.conj(), -1j * s * before
     b0, b1 = (cx * a0 - 1j * sx * a1) * after.conj(), (-1j * sx * a0 + cx * a1) * after
     each = torch.stack([b0, b1], dim=1)
-    state = each[0]
-    for i in range(1, N_DATA):
-        state = (state[:, None] * each[i][None]).flatten(0, 1)
-    return state
+    halves = []
+    for qubits, order in zip(_HALVES, _parities(theta.device), strict=True):
+        state = each[qubits[0]]
+        for i in qubits[1:]:
+            state = (state[:, None] * each[i][None]).flatten(0, 1)
+        halves.append(state[order])
+    return halves[0][:, :, None] * halves[1].mT
 
 
-def _layer(state: Tensor, row: Tensor, places: dict[str, Tensor]) -> Tensor:
-    """U_l on the data qubits of ``state`` (256, others); ``row`` holds w_l."""
-    first, last = _rotations(row)
-    state = _permuted(state, places, "parities")
-    state = (first @ state.reshape(16, -1)).reshape(2**N_DATA, -1)
-    state = _permuted(state, places, "around").reshape(16, 16, -1)
-    return (last @ state).reshape(2**N_DATA, -1)
+def _layer(state: Tensor, row: Tensor, *, last: bool) -> Tensor:
+    """U_l on ``state`` (16, others, 16), with the next layer's CNOTs inside the halves unless it is the last.
+
+    The CNOTs before the layer are done but for those between the halves, which flip all of qubits 4 to 7
+    where the parity of the first four, now qubit 3, is odd. Those after it inside the first half may be done
+    before CNOT 7→0, which then flips all of qubits 0 to 3.
+    """
+    first, rest = _rotations(row)
+    if not last:
+        orders = _parities(row.device)
+        first, rest = first[orders[0]], rest[orders[1]]
+    shape = state.shape
+    even, odd = state.reshape(8, 2, *shape[1:]).unbind(1)
+    state = torch.stack([even, odd.flip(-1)], dim=1).reshape(16, -1)
+    even, odd = (first @ state).reshape(16, shape[1], 2, 8).unbind(2)
+    odd = odd.roll(8, dims=0) if last else odd.flip(0)
+    state = torch.stack([even, odd], dim=2).reshape(-1, 16)
+    return (state @ rest.mT).reshape(shape)
 
 
 def _rotations(row: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,66 +229,44 @@ def _rotations(row: Tensor) -> tuple[Tensor, Tensor]:
     c, s = half.cos(), half.sin()
     phase = torch.polar(torch.ones_like(half), half)
     low, high = phase.conj(), phase
-    single = torch.stack([c * low, -s * low, s * high, c * high], dim=-1).reshape(2, 4, 2, 2)
-    product = single[:, 0]
-    for i in range(1, 4):
-        size = 2 * product.shape[-1]
-        product = torch.einsum("gab,gcd->gacbd", product, single[:, i]).reshape(2, size, size)
+    single = torch.stack([c * low, -s * low, s * high, c * high], dim=-1).reshape(N_DATA, 2, 2)
+    halves = torch.tensor(_HALVES, device=row.device)
+    product = kronecker_product([single[halves[:, i]] for i in range(4)])
     return product[0], product[1]
 
 
 def _attach(state: Tensor, angle: Tensor) -> Tensor:
-    """(256, batch) -> (256, 2 batch): qubit 8 after its first CNOT from qubit 7 and RY(angle)."""
+    """(16, batch, 16) -> (16, 2 batch, 16): qubit 8 after its first CNOT from qubit 7 and RY(angle)."""
     c, s = (angle / 2).cos(), (angle / 2).sin()
-    # Columns of RY: |0> becomes (c, s), |1> becomes (-s, c); qubit 7 is the last bit of the index.
-    spare = torch.stack([torch.stack([c, s]), torch.stack([-s, c])]).repeat(2 ** (N_DATA - 1), 1)
-    return (state[:, None] * spare[:, :, None]).flatten(1, 2)
+    # Columns of RY: |0> becomes (c, s), |1> becomes (-s, c).
+    spare = torch.stack([torch.stack([c, -s]), torch.stack([s, c])])[:, _qubit_7(state.device)]
+    return (state[:, None] * spare[:, None]).flatten(1, 2)
 
 
-class _Permutation(torch.autograd.Function):
-    """Rows in another order. PyTorch's own would be a gather, its derivative a sum, in a batch of models."""
-
-    @staticmethod
-    def forward(state: Tensor, order: Tensor, _undone: Tensor) -> Tensor:
-        return state.index_select(-2, order)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs[1:])
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        order, undone = ctx.saved_tensors
-        return _Permutation.apply(gradient, undone, order), None, None  # type: ignore[no-untyped-call]
-
-    @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple[int, None, None], state: Tensor, order: Tensor, undone: Tensor
-    ) -> tuple[Tensor, int]:
-        first = state.movedim(in_dims[0], 0)
-        return _Permutation.apply(first, order, undone), 0  # type: ignore[no-untyped-call]
-
-
-def _permuted(state: Tensor, places: dict[str, Tensor], name: str) -> Tensor:
-    """Row r of the new state stood in row ``places[name][r]``."""
-    found: Tensor = _Permutation.apply(  # type: ignore[no-untyped-call]
-        state, places[name], places[f"{name} undone"]
-    )
-    return found
+def _leave(state: Tensor) -> Tensor:
+    """The second CNOT from qubit 7 to qubit 8 on (16, 2 batch, 16)."""
+    split = torch.unflatten(state, 1, (2, -1))
+    return torch.where(_qubit_7(state.device).bool(), split.flip(1), split).reshape(state.shape)
 
 
 @lru_cache(maxsize=8)
-def _places(device: torch.device) -> dict[str, Tensor]:
-    """Where the amplitudes of a new state stood before: the permutations as index arrays."""
-    index = np.arange(2**N_DATA)
-    # x_i = p_i + p_{i-1} mod 2 undoes the parities.
-    parities = index ^ (index >> 1)
-    around = index ^ ((index & 1) << (N_DATA - 1))
-    both = np.arange(2 ** (N_DATA + 1))
-    leave = both ^ ((both >> 1) & 1)
-    arrays = {"parities": parities, "around": around, "leave": leave}
-    arrays |= {f"{name} undone": np.argsort(array) for name, array in arrays.items()}
-    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
+def _parities(device: torch.device) -> Tensor:
+    """(2, 16): where amplitudes of either half stood before the CNOTs inside it from each qubit to the next.
+
+    After them qubit i holds the parity of the first ones of its half, up to itself.
+    """
+    orders = []
+    for qubits in _HALVES:
+        index = np.arange(16)
+        now = {qubit: index >> (3 - place) & 1 for place, qubit in enumerate(qubits)}
+        before = {qubit: now[qubit] ^ now.get(qubit - 1, 0) for qubit in qubits}
+        orders.append(sum(before[qubit] << (3 - place) for place, qubit in enumerate(qubits)))
+    return torch.from_numpy(np.array(orders)).to(device)
+
+
+def _qubit_7(device: torch.device) -> Tensor:
+    """Qubit 7 before those CNOTs, for each state of the second half after them."""
+    return _parities(device)[1] >> 3
 
 
 @lru_cache(maxsize=8)

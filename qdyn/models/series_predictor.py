@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
 
 import torch
 from jaxtyping import Bool, Float
@@ -41,7 +40,7 @@ class SeriesPredictor(nn.Module, Predictor):
         ConfigError: the data are not real vectors of any length.
     """
 
-    causal: ClassVar[bool] | bool = True
+    causal: bool = True
 
     def __init__(self, config: SeriesSection, metadata: SequenceMetadata, *, seed: int) -> None:
         super().__init__()
@@ -161,8 +160,11 @@ class SeriesPredictor(nn.Module, Predictor):
 
     def _last(self, windows: Tensor, mask: Tensor | None, length: int) -> Tensor:
         """The output at the last position of every window, (windows, 1, d)."""
-        masks = [None] * len(windows) if mask is None else mask[:, :length].split(_BATCH)
-        parts = [self(part, one)[:, -1:] for part, one in zip(windows.split(_BATCH), masks, strict=False)]
+        parts = []
+        for first in range(0, len(windows), _BATCH):
+            part = slice(first, first + _BATCH)
+            seen = None if mask is None else mask[part, :length]
+            parts.append(self(windows[part], seen)[:, -1:])
         return torch.cat(parts)
 
     def _add_head(self) -> None:
