@@ -76,6 +76,11 @@ class StateOptions:
         check_integer("position_qubits", self.position_qubits, minimum=1, maximum=8)
         if self.steps is not None:
             check_integer("steps", self.steps, minimum=1)
+            if self.positions not in ("entangled", "register"):
+                raise ArgumentError(
+                    "Argument `steps` needs positions 'entangled' or 'register', which have angles to train, "
+                    f"but they are {self.positions!r}."
+                )
         for axis in self.axes or "?":
             check_choice("axes", axis, "xyz")
 

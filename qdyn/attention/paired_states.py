@@ -64,6 +64,10 @@ class PairOptions(CircuitOptions):
         super().__post_init__()
         if self.observables is not None:
             check_integer("observables", self.observables, minimum=1)
+            if self.values != "measured":
+                raise ArgumentError(
+                    f"Argument `observables` needs values 'measured', but they are {self.values!r}."
+                )
 
 
 class PairAttention(Attention):

@@ -30,7 +30,7 @@ def states_of(
 
 @pytest.mark.parametrize(("encoding", "positions"), list(itertools.product(ENCODINGS, POSITIONS)))
 def test_batched_states_are_those_of_the_circuit(encoding: str, positions: str) -> None:
-    for steps in (None, 5):
+    for steps in (None, 5) if positions in ("entangled", "register") else (None,):
         states = states_of(encoding, positions, steps=steps)
         x = features(2, 5, 8)
         found = states(x)
@@ -96,6 +96,12 @@ def test_refusals() -> None:
         states_of("ansatz", heads=1, qubits=4, projection=False)
     with pytest.raises(ArgumentError, match="gives positions to 2 elements, but there are 3"):
         states_of("angle", "register", steps=2)(features(1, 3, 8))
-    for wrong in ({"encoding": "amplitud"}, {"positions": "rotari"}, {"axes": "w"}, {"qubits": 0}):
+    for wrong in (
+        {"encoding": "amplitud"},
+        {"positions": "rotari"},
+        {"axes": "w"},
+        {"qubits": 0},
+        {"steps": 3},
+    ):
         with pytest.raises(ConfigError):
             build(StateOptions, wrong, where="here")

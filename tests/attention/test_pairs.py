@@ -250,6 +250,8 @@ def test_mixed_overlaps_are_traces_of_density_matrices() -> None:
         ("measured", {"qubits": 1, "projected": 4}, "at most 3"),
         ("fidelity", {"normalisation": "sums"}, "did you mean 'sum'"),
         ("fidelity", {"heads": 3}, "must divide dim=4"),
+        ("fidelity", {"observables": 3}, "needs values 'measured'"),
+        ("fidelity", {"steps": 3, "positions": "rotary"}, "needs positions 'entangled' or 'register'"),
     ],
 )
 def test_refusals(name: str, options: dict[str, object], message: str) -> None:
