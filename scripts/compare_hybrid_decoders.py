@@ -324,7 +324,7 @@ def write_page(
         if not conditioned:
             text += [
                 f"| {one['label']} | {one['parameters']} | – | – | – | {one['padded']:.4f} "
-                f"| {one['loss']:.4f} | {100 * one['accuracy']:.1f} | – | – |"
+                f"| {one['loss']:.4f} | {100 * one['accuracy']:.1f} | – |"
                 for one in counted
             ]
     text += ["", "## What scores are worth", "", *differences(results)]
@@ -340,8 +340,8 @@ def table(results: dict[str, list[Result]], published: dict[str, Any]) -> list[s
     """A row for every contestant."""
     lines = [
         "| model | parameters | epochs | seeds | padded, best | padded, last | tokens | accuracy, % "
-        "| published, best at these epochs | s an epoch |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| published, best at these epochs |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for key, found in results.items():
         first, one = found[0], contestant(key)
@@ -352,8 +352,7 @@ def table(results: dict[str, list[Result]], published: dict[str, Any]) -> list[s
             f"| {one.label} | {first.parameters} | {first.epochs} | {len(found)} "
             f"| {spread([min(each.validation) for each in found])} "
             f"| {spread([each.validation[-1] for each in found])} | {spread([each.loss for each in found])} "
-            f"| {100 * np.mean([each.accuracy for each in found]):.1f} | {beside} "
-            f"| {np.mean([each.seconds / each.epochs for each in found]):.0f} |"
+            f"| {100 * np.mean([each.accuracy for each in found]):.1f} | {beside} |"
         )
     return lines
 
