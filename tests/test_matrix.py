@@ -73,7 +73,8 @@ def test_pairs_that_make_no_sense_are_refused(datasets: Mapping[str, SequenceDat
 
 def test_a_mechanism_of_ones_own_stands_in_the_matrix(datasets: Mapping[str, SequenceDataset]) -> None:
     """What the tutorial says: registered, it is on every task, without a line of ours."""
-    from qdyn.attention.mechanism import Attention, register_attention, softmax_weights, unregister_attention
+    from qdyn.attention.mechanism import Attention, register_attention, unregister_attention
+    from qdyn.attention.pair_weights import softmax_weights
 
     class Nearest(Attention):
         """Weights that fall with the distance between query and key."""

@@ -17,7 +17,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from qdyn.attention.mechanism import Attention, biased_weights, register_attention
+from qdyn.attention.mechanism import Attention, register_attention
+from qdyn.attention.pair_weights import biased_weights
 from qdyn.attention.rbs_layers import RBSMatrices
 from qdyn.checks import check_integer, check_positive
 from qdyn.circuits.circuit import Circuit

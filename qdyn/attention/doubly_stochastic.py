@@ -16,7 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from qdyn.attention.mechanism import Attention, biased_weights, register_attention
+from qdyn.attention.mechanism import Attention, register_attention
+from qdyn.attention.pair_weights import biased_weights
 from qdyn.checks import check_positive
 from qdyn.circuits.circuit import Circuit
 from qdyn.circuits.program import AllZero, Program

@@ -14,7 +14,8 @@ from typing import Literal
 from torch import Tensor
 
 from qdyn.attention.comparison_circuits import inverse_test
-from qdyn.attention.mechanism import normalised_weights, register_attention, softmax_weights
+from qdyn.attention.mechanism import register_attention
+from qdyn.attention.pair_weights import normalised_weights, softmax_weights
 from qdyn.attention.paired_states import PairAttention, PairOptions, overlaps
 from qdyn.checks import check_positive
 from qdyn.circuits.program import Program

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from qdyn.attention.mechanism import register_attention, softmax_weights
+from qdyn.attention.mechanism import register_attention
+from qdyn.attention.pair_weights import softmax_weights
 from qdyn.attention.paired_states import CircuitName, PairAttention, PairOptions, ValueName
 from qdyn.attention.trained_circuits import expectations, pauli_words
 from qdyn.checks import check_integer, check_positive

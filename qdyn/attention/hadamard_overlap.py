@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from qdyn.attention.comparison_circuits import overlap_test
-from qdyn.attention.mechanism import biased_weights, register_attention, softmax_weights
+from qdyn.attention.mechanism import register_attention
+from qdyn.attention.pair_weights import biased_weights, softmax_weights
 from qdyn.attention.paired_states import PairAttention, PairOptions, overlaps
 from qdyn.attention.trained_circuits import expectations
 from qdyn.checks import check_positive

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from qdyn.attention.comparison_circuits import inverse_test, renamed
 from qdyn.attention.fidelity_kernel import fidelity_kernel
-from qdyn.attention.mechanism import register_attention, softmax_weights
+from qdyn.attention.mechanism import register_attention
+from qdyn.attention.pair_weights import softmax_weights
 from qdyn.attention.paired_states import PairAttention, PairOptions, ValueName
 from qdyn.attention.trained_circuits import expectations
 from qdyn.circuits.circuit import Circuit

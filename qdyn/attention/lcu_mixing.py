@@ -18,7 +18,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from qdyn.attention.mechanism import Attention, biased_weights, register_attention
+from qdyn.attention.mechanism import Attention, register_attention
+from qdyn.attention.pair_weights import biased_weights
 from qdyn.attention.trained_circuits import TrainedCircuits, expectations, pauli_words
 from qdyn.checks import check_integer
 from qdyn.circuits.ansatz_circuits import ansatz_circuit

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from qdyn.attention.comparison_circuits import swap_test
 from qdyn.attention.fidelity_kernel import FidelityOptions
-from qdyn.attention.mechanism import normalised_weights, register_attention, softmax_weights
+from qdyn.attention.mechanism import register_attention
+from qdyn.attention.pair_weights import normalised_weights, softmax_weights
 from qdyn.attention.paired_states import PairAttention
 from qdyn.checks import check_integer
 from qdyn.circuits.program import Program

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from qdyn.attention.comparison_circuits import inverse_test
-from qdyn.attention.mechanism import Attention, normalised_weights, register_attention
+from qdyn.attention.mechanism import Attention, register_attention
+from qdyn.attention.pair_weights import normalised_weights
 from qdyn.attention.rbs_layers import RBSMatrices
 from qdyn.circuits.circuit import Circuit
 from qdyn.circuits.program import Program

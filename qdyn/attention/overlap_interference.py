@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from qdyn.attention.comparison_circuits import overlap_test
 from qdyn.attention.feature_states import FeatureStates
 from qdyn.attention.kernels import KernelName, SeriesKernel, make_kernel
-from qdyn.attention.mechanism import Attention, biased_weights, register_attention, softmax_weights
+from qdyn.attention.mechanism import Attention, register_attention
+from qdyn.attention.pair_weights import biased_weights, softmax_weights
 from qdyn.attention.paired_states import CircuitOptions, overlaps
 from qdyn.attention.trained_circuits import TrainedCircuits
 from qdyn.checks import check_integer, check_positive

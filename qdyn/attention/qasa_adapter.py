@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from qdyn.attention.adapter import N_DATA, WEIGHT_SHAPE, prune_weights, qasa_circuit, qasa_expectations
-from qdyn.attention.mechanism import Attention, register_attention, softmax_weights
+from qdyn.attention.mechanism import Attention, register_attention
+from qdyn.attention.pair_weights import softmax_weights
 from qdyn.circuits.program import Program
 from qdyn.errors import ArgumentError
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from qdyn.attention.mechanism import Attention, register_attention, softmax_weights
+from qdyn.attention.mechanism import Attention, register_attention
+from qdyn.attention.pair_weights import softmax_weights
 from qdyn.checks import check_positive
 from qdyn.errors import ArgumentError
 

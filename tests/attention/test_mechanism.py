@@ -14,6 +14,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 import qdyn
 from qdyn.attention import mechanism
+from qdyn.attention.pair_weights import normalised_weights, softmax_weights
 from qdyn.errors import ArgumentError, ConfigError, QdynError
 
 
@@ -79,7 +80,7 @@ def test_a_bias_adds_to_the_logarithm_of_weights() -> None:
     wanted = plain * bias.exp()
     torch.testing.assert_close(biased, wanted / wanted.sum(-1, keepdim=True), rtol=0, atol=1e-14)
     torch.testing.assert_close(
-        mechanism.normalised_weights(plain, torch.ones(4, 4, dtype=torch.bool), bias),
+        normalised_weights(plain, torch.ones(4, 4, dtype=torch.bool), bias),
         biased,
         rtol=0,
         atol=1e-14,
@@ -157,7 +158,7 @@ class Lag(mechanism.Attention):
         place = torch.arange(queries.shape[1], dtype=queries.dtype)
         scores = -self.options.rate * (place[:, None] - place).abs()
         shape = (len(queries), self.heads, *allowed.shape[-2:])
-        weights = mechanism.softmax_weights(scores.expand(shape), allowed, bias)
+        weights = softmax_weights(scores.expand(shape), allowed, bias)
         return self.join_heads(weights @ self.split_heads(values)), weights
 
 
