@@ -376,7 +376,7 @@ def trivial_table(table: Table, metric: str) -> list[str]:
     return lines
 
 
-def page(folder: Path, options: argparse.Namespace) -> str:
+def page(folder: Path) -> str:
     """The whole page."""
     lines = [
         "# QASA and its rivals on nine series",
@@ -415,16 +415,22 @@ def main() -> None:
     )
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--protocol", type=lambda text: text.split(","), default=list(PROTOCOLS))
-    parser.add_argument("--models", type=lambda text: text.split(","), default=list(LABELS))
+    parser.add_argument(
+        "--models", type=lambda text: text.split(","), default=list(protocol_models("causal"))
+    )
     parser.add_argument("--tasks", type=lambda text: text.split(","), default=[])
     parser.add_argument("--data-seeds", type=int, default=len(DATA_SEEDS))
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--page", type=Path)
     parser.add_argument("--status", action="store_true")
     options = parser.parse_args()
-    for task in options.tasks:
-        if task not in series_names():
-            raise SystemExit(f"--tasks: {task!r} is none of {', '.join(series_names())}.")
+    for name, given, known in (
+        ("tasks", options.tasks, series_names()),
+        ("models", options.models, list(protocol_models("causal"))),
+        ("protocol", options.protocol, PROTOCOLS),
+    ):
+        if unknown := [one for one in given if one not in known]:
+            parser.error(f"--{name}: {unknown[0]!r} is none of {', '.join(known)}")
     moment = time.monotonic() + 60 * options.minutes
     try:
         for unit in units(options):
@@ -441,7 +447,7 @@ def main() -> None:
     except TrainingInterrupted:
         print("Interrupted with a checkpoint: the same command goes on.", flush=True)
     if options.page:
-        write_text(options.page, page(options.out, options))
+        write_text(options.page, page(options.out))
 
 
 if __name__ == "__main__":
