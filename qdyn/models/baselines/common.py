@@ -115,6 +115,13 @@ def training_part(dataset: SequenceDataset) -> SequenceDataset:
         return dataset
 
 
+def validation_part(dataset: SequenceDataset) -> SequenceDataset | None:
+    """The validation split of ``dataset``, which settings may be chosen by; None where it has none."""
+    if not dataset.is_whole or "validation" not in dataset.split_names:
+        return None
+    return dataset.split("validation") if len(dataset.split("validation")) else None
+
+
 def fitted(value: Tensor | None, predictor: Predictor) -> Tensor:
     """``value``, refused when it has not been learnt yet."""
     if value is None:

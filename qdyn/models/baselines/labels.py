@@ -16,8 +16,8 @@ from torch import Tensor
 from qdyn.checks import check_positive
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.tags import label_numbers, label_steps
-from qdyn.errors import ArgumentError, DatasetError
-from qdyn.models.baselines.common import Baseline, Training, batches
+from qdyn.errors import DatasetError
+from qdyn.models.baselines.common import Baseline, Training, batches, not_fitted, validation_part
 from qdyn.models.baselines.tokens import check_tokens
 from qdyn.models.logistic import logistic_regression
 
@@ -73,9 +73,7 @@ class LabelBaseline(Baseline):
             ArgumentError: it has not been fitted, or ``inputs`` are no tokens of its vocabulary.
         """
         if not self.labels:
-            raise ArgumentError(
-                f"The baseline {self.name} must be fitted before it can forecast: call fit(dataset)."
-            )
+            raise not_fitted(self)
         check_tokens(inputs, len(self._scores))
         scores = self._scores[inputs]
         if mask is not None:
@@ -157,10 +155,7 @@ class BagOfWords(LabelBaseline):
 
     def fit(self: Fitted, dataset: SequenceDataset) -> Fitted:
         """Learn from the training split of ``dataset``, and the strength from its validation split."""
-        self._validation = None
-        if "validation" in dataset.split_names and dataset.is_whole:
-            held_out = dataset.split("validation")
-            self._validation = held_out if len(held_out) else None
+        self._validation = validation_part(dataset)
         return super().fit(dataset)
 
     def _fitted_to(self, counts: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,7 @@ from torch import Tensor
 from qdyn.checks import check_integer, check_positive
 from qdyn.data.sequences import Batch, SequenceDataset
 from qdyn.data.tags import tag_numbers
-from qdyn.errors import ArgumentError
-from qdyn.models.baselines.common import Baseline, Training, batches
+from qdyn.models.baselines.common import Baseline, Training, batches, not_fitted, validation_part
 from qdyn.models.baselines.tokens import check_tokens
 
 # Contexts are numbers below 2^63 for vocabularies below 2^16 words.
@@ -90,10 +89,7 @@ class TaggedNGram(Baseline):
 
     def fit(self: Fitted, dataset: SequenceDataset) -> Fitted:
         """Learn from the training split of ``dataset``, and its pseudo-counts from the validation split."""
-        self._validation = None
-        if "validation" in dataset.split_names and dataset.is_whole:
-            held_out = dataset.split("validation")
-            self._validation = held_out if len(held_out) else None
+        self._validation = validation_part(dataset)
         return super().fit(dataset)
 
     def _learn(self, dataset: SequenceDataset) -> None:
@@ -119,9 +115,7 @@ class TaggedNGram(Baseline):
     def forecast(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """The distribution (..., T, D) after each token of ``inputs`` (..., T); ``mask`` has no effect."""
         if not self._levels:
-            raise ArgumentError(
-                f"The baseline {self.name} must be fitted before it can forecast: call fit(dataset)."
-            )
+            raise not_fitted(self)
         check_tokens(inputs, self._size)
         return self._after(list(self._contexts(inputs)))
 
