@@ -41,7 +41,9 @@ def draw_fidelities(axes: Axes, found: Expressibility, *, title: str = "") -> Ax
     axes.set_xlim(0, 1)
     axes.set_ylim(0, max(2.0, 1.05 * float(ratio.max())))
     said = f"$D$ = {found.divergence:.1e} nats\nrandom states {found.random_level:.1e}"
-    axes.annotate(said, (0.97, 0.95), xycoords="axes fraction", ha="right", va="top", color=INK, fontsize=10)
+    axes.annotate(
+        said, (0.97, 0.05), xycoords="axes fraction", ha="right", va="bottom", color=INK, fontsize=10
+    )
     return axes
 
 
@@ -60,7 +62,7 @@ def _draw_gradients(axes: Axes, found: CircuitAnalysis) -> None:
         )  # fmt: skip
     axes.set_yscale("log")
     axes.set_xlim(0, found.weights + 1)
-    legend(axes)
+    legend(axes, loc="lower left", fontsize=9.5)
 
 
 def _draw_noise(axes: Axes, found: CircuitAnalysis) -> None:
