@@ -78,11 +78,11 @@ CASES: dict[str, tuple[list[Block], dict[str, Any], int, int]] = {
     ),
 }
 ON_CUDA_Q = [
-    "completion",
     "conjugate",
     "symmetries",
     "feed-forward",
-    "two blocks",
+    pytest.param("completion", marks=pytest.mark.slow),
+    pytest.param("two blocks", marks=pytest.mark.slow),
     pytest.param("conjugate, ridge", marks=pytest.mark.slow),
     pytest.param("heads", marks=pytest.mark.slow),
     pytest.param("two blocks, conjugate", marks=pytest.mark.slow),

@@ -20,7 +20,7 @@ from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
 QUBIT = SequenceMetadata("states", "quantum_state", 2, phase_convention="raw")
 
 CONFIGS = {
-    "conjugate": InContextConfig(layers=2, completion_layers=1),
+    "conjugate": InContextConfig(layers=1, completion_layers=1),
     "descent, symmetry": InContextConfig(
         layers=1, completion_layers=1, steps="descent", symmetries=("spin_flip",)
     ),
