@@ -85,7 +85,6 @@ ON_CUDA_Q = [
     pytest.param("two blocks", marks=pytest.mark.slow),
     pytest.param("conjugate, ridge", marks=pytest.mark.slow),
     pytest.param("heads", marks=pytest.mark.slow),
-    pytest.param("two blocks, conjugate", marks=pytest.mark.slow),
 ]
 
 
