@@ -16,11 +16,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from qdyn.attention.mechanism import register_attention
-from qdyn.attention.pair_weights import softmax_weights
-from qdyn.attention.paired_states import CircuitName, PairAttention, PairOptions, ValueName
-from qdyn.attention.trained_circuits import expectations, pauli_words
+from qdyn.attention.paired_states import CircuitName, PairOptions, ValueName
+from qdyn.attention.projected_pairs import ProjectedPairAttention
 from qdyn.checks import check_integer, check_positive
-from qdyn.circuits.program import PauliObservable, Program
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class GaussianOptions(PairOptions):
 
 
 @register_attention("gaussian_projected", options=GaussianOptions)
-class GaussianProjectedAttention(PairAttention):
+class GaussianProjectedAttention(ProjectedPairAttention):
     """Weights by a Gaussian of the distance between measured numbers (QSANN), with temperature.
 
     Parameters: 3 n (D + 2) angles a head; nothing else where dim = heads n (D_enc + 2) and as many values are
@@ -69,31 +67,7 @@ class GaussianProjectedAttention(PairAttention):
 
     options: GaussianOptions
 
-    def __init__(
-        self, *, dim: int, heads: int = 1, causal: bool = True, options: GaussianOptions | None = None
-    ) -> None:
-        super().__init__(dim=dim, heads=heads, causal=causal, options=options)
-        self.projections = pauli_words(self.n_qubits, self.options.projected)
-
-    def pair_weights(self, queries: Tensor, keys: Tensor, allowed: Tensor, bias: Tensor | None) -> Tensor:
-        """See `PairAttention.pair_weights`."""
-        z_q, z_k = (expectations(states, self.projections) for states in (queries, keys))
-        distance = (z_q[..., :, None, :] - z_k[..., None, :, :]).square().sum(-1)
-        return softmax_weights(-self.options.beta * distance, allowed, bias)
-
-    def circuit(
-        self,
-        queries: Tensor,
-        keys: Tensor,
-        row: int,
-        column: int,
-        *,
-        head: int = 0,
-        role: str = "query",
-        observable: int = 0,
-    ) -> Program:
-        """z^q_i, z^k_j or a component of o_j, by role "query", "key" or "value"; no circuit has both."""
-        elements, place = (queries, row) if role == "query" else (keys, column)
-        prepared = self.prepared(role, elements, place, head=head)
-        word = (self.words if role == "value" else self.projections)[observable]
-        return Program(prepared.circuit, prepared.values, PauliObservable(((1.0, word),)))
+    def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """-beta sum_r (z^q_ir - z^k_jr)^2."""
+        distance = (queries[..., :, None, :] - keys[..., None, :, :]).square().sum(-1)
+        return -self.options.beta * distance

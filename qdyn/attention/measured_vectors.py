@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from qdyn.attention.mechanism import register_attention
-from qdyn.attention.pair_weights import softmax_weights
-from qdyn.attention.paired_states import PairAttention, PairOptions, ValueName
-from qdyn.attention.trained_circuits import expectations, pauli_words
+from qdyn.attention.paired_states import PairOptions, ValueName
+from qdyn.attention.projected_pairs import ProjectedPairAttention
 from qdyn.checks import check_integer, check_positive
-from qdyn.circuits.program import PauliObservable, Program
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class MeasuredOptions(PairOptions):
 
 
 @register_attention("measured", options=MeasuredOptions)
-class MeasuredVectorAttention(PairAttention):
+class MeasuredVectorAttention(ProjectedPairAttention):
     """Dot products of vectors that are measured on query and key circuits; values are measured too.
 
     Parameters: 3 circuits a head, the read-out, and the map into the encoding where one is needed. Device:
@@ -67,31 +65,6 @@ class MeasuredVectorAttention(PairAttention):
 
     options: MeasuredOptions
 
-    def __init__(
-        self, *, dim: int, heads: int = 1, causal: bool = True, options: MeasuredOptions | None = None
-    ) -> None:
-        super().__init__(dim=dim, heads=heads, causal=causal, options=options)
-        self.projections = pauli_words(self.n_qubits, self.options.projected or 3 * self.n_qubits)
-
-    def pair_weights(self, queries: Tensor, keys: Tensor, allowed: Tensor, bias: Tensor | None) -> Tensor:
-        """See `PairAttention.pair_weights`."""
-        q, k = (expectations(states, self.projections) for states in (queries, keys))
-        scale = self.options.beta / math.sqrt(len(self.projections))
-        return softmax_weights(scale * q @ k.mT, allowed, bias)
-
-    def circuit(
-        self,
-        queries: Tensor,
-        keys: Tensor,
-        row: int,
-        column: int,
-        *,
-        head: int = 0,
-        role: str = "query",
-        observable: int = 0,
-    ) -> Program:
-        """A component of q_i, k_j or v_j, by role "query", "key" or "value"; no circuit has both."""
-        elements, place = (queries, row) if role == "query" else (keys, column)
-        prepared = self.prepared(role, elements, place, head=head)
-        word = (self.words if role == "value" else self.projections)[observable]
-        return Program(prepared.circuit, prepared.values, PauliObservable(((1.0, word),)))
+    def scores(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """Beta q_i . k_j / sqrt(m)."""
+        return self.options.beta / math.sqrt(len(self.projections)) * queries @ keys.mT

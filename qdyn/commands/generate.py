@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qdyn.commands.parsing import CommandParser, integer
+from qdyn.commands.parsing import CommandParser, add_cluster_options, integer
 
 SUMMARY = "Generate a dataset from a recipe"
 INTERRUPTED = "Interrupted: the same command goes on after the last finished shard."
@@ -30,18 +30,7 @@ def parser() -> CommandParser:
     made.add_argument(
         "--size", metavar="N", type=integer(minimum=1), help="sequences in all, split as in the recipe"
     )
-    made.add_argument(
-        "--workers",
-        metavar="N",
-        type=integer(minimum=1),
-        default=1,
-        help="processes to share the work; with --scheduler, how many to wait for (default: 1)",
-    )
-    made.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="a running dask scheduler: tcp://HOST:PORT, or the path of its scheduler file",
-    )
+    add_cluster_options(made)
     made.add_argument(
         "--shard-size",
         metavar="N",

@@ -102,3 +102,19 @@ def positive(text: Any) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be a number > 0, but is {text!r}")
     return value
+
+
+def add_cluster_options(parser: CommandParser) -> None:
+    """``--workers`` and ``--scheduler``, of commands whose work several processes or machines share."""
+    parser.add_argument(
+        "--workers",
+        metavar="N",
+        type=integer(minimum=1),
+        default=1,
+        help="processes to share the work; with --scheduler, how many to wait for (default: 1)",
+    )
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="a running dask scheduler: tcp://HOST:PORT, or the path of its scheduler file",
+    )

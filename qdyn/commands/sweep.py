@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qdyn.commands.parsing import CommandParser, integer
+from qdyn.commands.parsing import CommandParser, add_cluster_options
 
 SUMMARY = "Train and judge variants of a preset: a grid of keys, and a table"
 INTERRUPTED = "Interrupted: the same command goes on; finished trials are kept."
@@ -37,18 +37,7 @@ def parser() -> CommandParser:
         default=[],
         help="change a key of every trial, e.g. training.steps=100; may be repeated",
     )
-    made.add_argument(
-        "--workers",
-        metavar="N",
-        type=integer(minimum=1),
-        default=1,
-        help="processes to share the work; with --scheduler, how many to wait for (default: 1)",
-    )
-    made.add_argument(
-        "--scheduler",
-        metavar="ADDRESS",
-        help="a running dask scheduler: tcp://HOST:PORT, or the path of its scheduler file",
-    )
+    add_cluster_options(made)
     made.add_argument("--list", action="store_true", help="print the keys of the trials, and train nothing")
     return made
 

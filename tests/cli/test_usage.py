@@ -50,7 +50,7 @@ def test_help_does_not_wait_for_torch(typed):
         ([], "COMMAND is missing; see qdyn --help."),
         (["gen"], "Unknown command 'gen': did you mean 'generate'?"),
         (["trian", "x"], "Unknown command 'trian': did you mean 'train'?"),
-        (["paint"], "Unknown command 'paint': valid: analyse, circuit, datasets, demo, "),
+        (["juggle"], "Unknown command 'juggle': valid: analyse, circuit, datasets, demo, "),
         (["--verson"], "Unknown option '--verson' of 'qdyn': did you mean '--version'?"),
         (
             ["generate", "tfim-4q", "--worker", "2"],
