@@ -362,6 +362,8 @@ def write(
         "forecasts.",
     ]
     for track in TRACKS:
+        if not any(row["track"] == track for row in listed):
+            continue
         lines += ["", f"## {track}", "", "| | test L_1 | worst seed | steps 1-8 | steps 25-32 | parameters |"]
         lines.append("|---|---|---|---|---|---|")
         lines += [line_of(row) for row in listed if row["track"] == track]
