@@ -256,9 +256,7 @@ def _task_notes(part: SequenceDataset) -> tuple[str, ...]:
     values = [found[1] for found in classes if found is not None and found[0] == LABEL]
     if not values:
         return ()
-    return (
-        f"Judged at the label alone, each forecast given that it is one of {', '.join(values)}.",
-    )
+    return (f"Judged at the label alone, each forecast given that it is one of {', '.join(values)}.",)
 
 
 def _roll_out_lengths(

@@ -241,7 +241,14 @@ def test_tokens(sentences: SequenceDataset, tmp_path: Path) -> None:
     config = ModelConfig(layers=1, degree=1, embedding_dimension=4)
     models = [QSAPredictor(config, sentences.metadata, seed=seed) for seed in (0, 1)]
     found = evaluate({"model": models}, dataset=sentences, out=tmp_path)
-    assert {row.key for row in found.rows} == {"model", "chance", "unigram", "bigram", "trigram", "persistence"}
+    assert {row.key for row in found.rows} == {
+        "model",
+        "chance",
+        "unigram",
+        "bigram",
+        "trigram",
+        "persistence",
+    }
     chance = found.row("chance")
     assert chance.metrics["L_1"].mean == pytest.approx(math.log(6))
     assert chance.metrics["perplexity"].mean == pytest.approx(6)
