@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Which baselines are drawn, in this order; a figure with every one of them could not be read.
 _DRAWN = (
+    "identification",
     "mean_hamiltonian",
     "procrustes",
     "in_context_procrustes",
