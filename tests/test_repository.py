@@ -142,6 +142,17 @@ def test_the_repository_says_what_it_must(name: str) -> None:
     assert (ROOT / name).stat().st_size > 400
 
 
+def test_every_page_of_figures_is_listed_with_its_script() -> None:
+    folder = ROOT / "docs/benchmarks"
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"\]\(([\w-]+\.md)\)", text)) == {path.name for path in folder.glob("*.md")} - {
+        "README.md"
+    }
+    scripts = set(re.findall(r"`(\w+\.py)", text))
+    assert scripts
+    assert scripts <= {path.name for path in (ROOT / "scripts").glob("*.py")}
+
+
 def test_the_type_marker_is_shipped() -> None:
     assert (Path(qdyn.__file__).parent / "py.typed").is_file()
 
