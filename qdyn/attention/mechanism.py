@@ -51,6 +51,13 @@ _OURS = {
     "quixer": "qdyn.attention.lcu_mixing:LCUAttention",
     "softmax": "qdyn.attention.softmax:SoftmaxAttention",
 }
+_CONTROLS = {
+    "frozen": "qdyn.attention.controls:FrozenAttention",
+    "kernel": "qdyn.attention.controls:KernelAttention",
+    "tanh_bottleneck": "qdyn.attention.controls:TanhBottleneckAttention",
+    "uniform": "qdyn.attention.controls:UniformAttention",
+}
+_OURS_AND_CONTROLS = {**_OURS, **_CONTROLS}
 _REGISTERED: dict[str, type[Attention]] = {}
 
 Mechanism = TypeVar("Mechanism", bound="type[Attention]")
@@ -211,7 +218,8 @@ def register_attention(name: str, *, options: type | None = None) -> Callable[[M
     def register(mechanism: Mechanism) -> Mechanism:
         taken = _REGISTERED.get(name)
         again = taken is not None and taken.__qualname__ == mechanism.__qualname__
-        ours = name in _OURS and _OURS[name] != f"{mechanism.__module__}:{mechanism.__qualname__}"
+        own = f"{mechanism.__module__}:{mechanism.__qualname__}"
+        ours = _OURS_AND_CONTROLS.get(name, own) != own
         if (taken is not None and not again) or ours:
             raise ArgumentError(f"Argument `name` is {name!r}, which another mechanism has.")
         mechanism.name = name
@@ -228,12 +236,21 @@ def unregister_attention(name: str) -> None:
 
 
 def names() -> tuple[str, ...]:
-    """Every mechanism that `build` knows: ours, registered ones and those of installed packages.
+    """Every mechanism that `build` knows, but the controls: ours, registered and installed ones.
 
     >>> "softmax" in names()
     True
     """
-    return tuple(sorted({*_OURS, *_REGISTERED, *_offered()}))
+    return tuple(sorted({*_OURS, *_REGISTERED, *_offered()} - _CONTROLS.keys()))
+
+
+def controls() -> tuple[str, ...]:
+    """What `build` knows as well, to compare mechanisms with; see `qdyn.attention.controls`.
+
+    >>> controls()
+    ('frozen', 'kernel', 'tanh_bottleneck', 'uniform')
+    """
+    return tuple(sorted(_CONTROLS))
 
 
 def attention_class(name: str) -> type[Attention]:
@@ -250,8 +267,8 @@ def attention_class(name: str) -> type[Attention]:
     """
     if name in _REGISTERED:
         return _REGISTERED[name]
-    if name in _OURS:
-        module, _, attribute = _OURS[name].partition(":")
+    if name in _OURS_AND_CONTROLS:
+        module, _, attribute = _OURS_AND_CONTROLS[name].partition(":")
         ours: type[Attention] = getattr(importlib.import_module(module), attribute)
         return ours
     if (point := _offered().get(name)) is not None:

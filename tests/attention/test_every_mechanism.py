@@ -7,13 +7,14 @@ import torch
 from torch.func import functional_call, grad, stack_module_state, vmap
 
 import qdyn
-from qdyn.attention.mechanism import Attention, attention_class, describe
+from qdyn.attention.mechanism import Attention, attention_class, controls, describe
 
-NAMES = qdyn.attention.names()
+NAMES = (*qdyn.attention.names(), *controls())
 BIDIRECTIONAL = {name for name in NAMES if not attention_class(name).can_be_causal}
 # Few qubits and elements, so that derivatives by differences are quick.
 SMALL = {
     "compound": {"steps": 4},
+    "frozen": {"options": {"qubits": 2}},
     "hadamard": {"qubits": 2, "values": "measured", "part": "complex"},
     "quixer": {"qubits": 2, "steps": 4, "degree": 2},
 } | {
@@ -43,6 +44,8 @@ VARIANTS = [
     ("gaussian_projected", {"encoding": "unary", "qubits": 2, "projected": 4, "values": "linear"}),
     ("mixed_state", {"encoding": "real", "qubits": 3, "traced": 2, "positions": "entangled"}),
     ("qasa", {"place": "values"}),
+    ("uniform", {"sees": "itself"}),
+    ("frozen", {"mechanism": "quixer", "options": {"qubits": 2, "steps": 3}, "maps": False}),
     ("orthogonal", {"layout": "butterfly", "output": True}),
     ("quixer", {"qubits": 2, "ansatz": "hardware_efficient", "degree": 1, "steps": 3}),
 ]
