@@ -101,14 +101,32 @@ class Setting:
     deviation: float
 
 
+@dataclass(frozen=True)
+class Ground:
+    """What a task offers before anything is trained.
+
+    Attributes:
+        sizes: Split -> sequences.
+        steps: Of the longest sequence.
+        untrained: Predictor without gradient training -> what was found.
+    """
+
+    sizes: Mapping[str, int]
+    steps: int
+    untrained: Mapping[str, Outcome]
+
+
 def main() -> None:
     options = arguments()
     settings, refused = [], {}
-    untrained: dict[str, Mapping[str, Outcome]] = {}
+    grounds: dict[str, Ground] = {}
     for task in options.tasks:
+        if options.report and not any((options.out / "outcomes").glob(f"{task}~*~{budget(options)}.json")):
+            continue
         folder = data_folder(options.out, task)
         data = qdyn.load_dataset(generate(task, folder, size=TASKS[task].size, progress=False))
-        untrained[task] = judge_untrained(data, context=16, rollout_steps=1)
+        sizes = {split: len(data.split(split)) for split in data.split_names}
+        grounds[task] = Ground(sizes, data.n_steps, judge_untrained(data, context=16, rollout_steps=1))
         for name in options.mechanisms:
             try:
                 settings.append(setting(name, task, data, options))
@@ -119,7 +137,7 @@ def main() -> None:
     trials = [one.trial for one in settings]
     outcomes = run_campaign(trials, folder=options.out, workers=1 if options.report else options.workers)
     if options.page is not None:
-        write_page(options, settings, outcomes, untrained, refused)
+        write_page(options, settings, outcomes, grounds, refused)
 
 
 def arguments() -> argparse.Namespace:
@@ -231,8 +249,13 @@ def setting(contestant: str, task: str, data: SequenceDataset, options: argparse
         # Nothing here rests on roll-outs: one step of them is the least there is.
         evaluation=EvaluationConfig(context=16, rollout_steps=1),
     )
-    key = f"{task}~{contestant}~{options.updates}-updates~{options.seeds}-seeds"
+    key = f"{task}~{contestant}~{budget(options)}"
     return Setting(task, contestant, Trial(key, config), weights, deviation)
+
+
+def budget(options: argparse.Namespace) -> str:
+    """What tells trials of one folder apart that differ in nothing else."""
+    return f"{options.updates}-updates~{options.seeds}-seeds"
 
 
 # -- what is said of it --------------------------------------------------------------------------------
@@ -355,7 +378,7 @@ def write_page(
     options: argparse.Namespace,
     settings: Sequence[Setting],
     outcomes: Mapping[str, Outcome],
-    untrained: Mapping[str, Mapping[str, Outcome]],
+    grounds: Mapping[str, Ground],
     refused: Mapping[tuple[str, str], str],
 ) -> None:
     """The page, the numbers behind it, and the figure."""
@@ -393,20 +416,24 @@ def write_page(
         results = {name: outcomes[one.trial.key] for name, one in own.items()}
         if not results:
             continue
+        ground = grounds[task]
         metric = decisive(next(iter(results.values())).figures["test"])
         found = {name: one.figures["test"][metric] for name, one in results.items()}
         others = {
             one.label: one.figures["test"][metric]
-            for one in untrained[task].values()
+            for one in ground.untrained.values()
             if one.standing == "untrained"
         }
         said = verdict(found)
         lines += ["", statement(task, found, said, others)]
+        splits = ", ".join(f"{size} of {split}" for split, size in ground.sizes.items())
         tables += [
             "",
             f"## {task}: {TASKS[task].kind}",
             "",
-            *table(own, results, metric, said, untrained[task]),
+            f"Sequences of {ground.steps} steps: {splits}.",
+            "",
+            *table(own, results, metric, said, ground.untrained),
         ]
         panels[task] = (metric, found, others, said)
         content[task] = {
@@ -421,7 +448,8 @@ def write_page(
                 }
                 for name, one in results.items()
             },
-            "untrained": plain(untrained[task]),
+            "sequences": dict(ground.sizes),
+            "untrained": plain(ground.untrained),
             "against_control": plain(said.against_control),
             "against_frozen": plain(said.against_frozen),
         }
@@ -500,7 +528,10 @@ def not_run(settings: Sequence[Setting], refused: Mapping[tuple[str, str], str])
 def draw(
     path: Path, panels: Mapping[str, tuple[str, Mapping[str, Figure], Mapping[str, Figure], Verdict]]
 ) -> None:
-    """A panel a task: every seed as a dot, rows ordered by the mean; the best control as a line."""
+    """A panel a task: every seed as a dot, rows ordered by the mean; the best control as a line.
+
+    The best predictor without gradient training is a dashed line where it lies among the trained ones.
+    """
     colours = {"quantum": "#6b3fa0", "frozen": "#b9a3d6", "classical": "#c4661f", "removed": "#e0aa7d"}
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -519,18 +550,11 @@ def draw(
             axes.axvline(found[said.control].mean, color=INK, linewidth=0.9)
         if untrained:
             best = min(untrained, key=lambda name: untrained[name].mean)
-            within = untrained[best].mean > 0.5 * min(figure.mean for figure in found.values())
-            if within:
-                axes.axvline(untrained[best].mean, color=MUTED, linewidth=0.9, linestyle="--")
-            axes.text(
-                0.98,
-                0.02,
-                f"{best}: {untrained[best].mean:.3g}",
-                transform=axes.transAxes,
-                ha="right",
-                fontsize=8.5,
-                color=MUTED,
-            )
+            reached = untrained[best].mean
+            axes.set_xlabel(f"test {metric}\nnot trained: {best}, {reached:.3g}", fontsize=9.5)
+            low, high = axes.get_xlim()
+            if low < reached < high:
+                axes.axvline(reached, color=MUTED, linewidth=0.9, linestyle="--")
     shown_kinds = {kind_of(name) for _, found, _, _ in panels.values() for name in found}
     handles = [_mark(colour, kind) for kind, colour in colours.items() if kind in shown_kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
