@@ -551,7 +551,7 @@ def draw(
         if untrained:
             best = min(untrained, key=lambda name: untrained[name].mean)
             reached = untrained[best].mean
-            axes.set_xlabel(f"test {metric}\nnot trained: {best}, {reached:.3g}", fontsize=9.5)
+            axes.set_xlabel(f"test {metric}\nnot trained: {best}, {reached:.3g}", fontsize=8.5)
             low, high = axes.get_xlim()
             if low < reached < high:
                 axes.axvline(reached, color=MUTED, linewidth=0.9, linestyle="--")
