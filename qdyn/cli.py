@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Example:
         >>> main(["models", "--help"])  # doctest: +ELLIPSIS
-        usage: qdyn models [PRESET]
+        usage: qdyn models [NAME]
         ...
         0
     """

@@ -122,7 +122,7 @@ class TestYaml:
             ("training.learning_rate=.nan", "training.learning_rate"),
             ("training.loss=L_2", "training.loss"),
             ("training.seeds=[1, 1]", "training.seeds"),
-            ("model.kind=transformer", "model.kind"),
+            ("model.kind=perceptron", "model.kind"),
             ("model.unitaries=brickwall", "model.unitaries"),
             ("dataset.window=99", "dataset.window"),
         ],

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from qdyn.data.amino_acids import RESIDUES
@@ -54,15 +54,15 @@ def exhaustive(first: str, second: str) -> int:
     for moves in alignments(len(first), len(second)):
         i = j = same = 0
         score = 0.0
-        runs = [(move, len(list(run))) for move, run in itertools.groupby(moves)]
-        # A run of gaps costs nothing before the first pair and after the last one.
-        inner = [place for place, (move, _) in enumerate(runs) if move == "M"]
-        for place, (move, length) in enumerate(runs):
+        for move, run in itertools.groupby(moves):
+            length = len(list(run))
+            # A gap costs nothing before the first residue of the sequence that has it, or after its last one.
+            inside = 0 < i < len(first) if move == "I" else 0 < j < len(second)
             if move == "M":
                 for a, b in zip(first[i : i + length], second[j : j + length], strict=True):
                     score += float(_scores()[RESIDUES.index(a), RESIDUES.index(b)]) / 2
                     same += a == b
-            elif inner and inner[0] < place < inner[-1]:
+            elif inside:
                 score -= 10 + 0.5 * (length - 1)
             i += length * (move != "I")
             j += length * (move != "D")
@@ -72,6 +72,7 @@ def exhaustive(first: str, second: str) -> int:
 
 @settings(max_examples=40, deadline=None)
 @given(st.text(alphabet="ACDW", min_size=1, max_size=4), st.text(alphabet="ACDW", min_size=1, max_size=4))
+@example("CDC", "CDDC")
 def test_identity_is_that_of_all_alignments_tried(first: str, second: str) -> None:
     assert identity(first, second) * min(len(first), len(second)) == pytest.approx(exhaustive(first, second))
 
