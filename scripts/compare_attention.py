@@ -27,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.lines import Line2D
 from torch import nn
 
 import qdyn
@@ -538,7 +539,8 @@ def draw(
     tallest = max(len(found) for _, found, _, _ in panels.values())
     figure = new_figure(5.2 * columns, (1.4 + 0.24 * tallest) * rows)
     for place, (task, (metric, found, untrained, said)) in enumerate(panels.items()):
-        axes = dress(figure.add_subplot(rows, columns, place + 1), xlabel=f"test {metric}", title=task)
+        axes = dress(figure.add_subplot(rows, columns, place + 1), title=task)
+        shown = f"${metric}$" if "_" in metric else metric
         order = sorted(found, key=lambda name: -found[name].mean)
         for row, name in enumerate(order):
             colour = colours[kind_of(name)]
@@ -548,22 +550,23 @@ def draw(
         axes.set_yticks(range(len(order)), order, fontsize=8.5)
         if said.control is not None:
             axes.axvline(found[said.control].mean, color=INK, linewidth=0.9)
+        axes.set_xlabel(f"test {shown}")
         if untrained:
             best = min(untrained, key=lambda name: untrained[name].mean)
             reached = untrained[best].mean
-            axes.set_xlabel(f"test {metric}\nnot trained: {best}, {reached:.3g}", fontsize=8.5)
+            axes.set_xlabel(f"test {shown}\nnot trained: {best}, {reached:.3g}", fontsize=8.5)
             low, high = axes.get_xlim()
             if low < reached < high:
                 axes.axvline(reached, color=MUTED, linewidth=0.9, linestyle="--")
+    lines = [("-", INK, "best control"), ("--", MUTED, "best without gradient training")]
     shown_kinds = {kind_of(name) for _, found, _, _ in panels.values() for name in found}
     handles = [_mark(colour, kind) for kind, colour in colours.items() if kind in shown_kinds]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, frameon=False)
+    handles += [Line2D([], [], color=colour, linestyle=style, label=label) for style, colour, label in lines]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
     save_figure(figure, path)
 
 
-def _mark(colour: str, label: str) -> Any:
-    from matplotlib.lines import Line2D
-
+def _mark(colour: str, label: str) -> Line2D:
     return Line2D([], [], color=colour, marker="o", linewidth=0, markersize=5, label=label)
 
 
