@@ -32,7 +32,11 @@ from numpy.typing import NDArray
 
 from qdyn.data.backing import SPLITS, Kind
 from qdyn.data.xarray_view import VALUES, VECTOR_AXIS
+from qdyn.errors import ArgumentError
 from qdyn.hdf5 import NamedArray, Writer, create_file
+
+#: Names of arrays that a file may hold beside its elements and conditions.
+RESERVED = frozenset({"split", "sha256", "length", "sequence", "time", "vocabulary", "component"})
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,9 @@ class Layout:
         units: the unit of ``time`` and of the elements, where it is not ``"1"``.
         variable: whether sequences have lengths of their own.
         normalised: whether elements are unit vectors; only real vectors may be others.
+
+    Raises:
+        ArgumentError: a condition has the name of another array of the file.
     """
 
     kind: Kind
@@ -64,6 +71,15 @@ class Layout:
     units: Mapping[str, str] = field(default_factory=dict)
     variable: bool = False
     normalised: bool = True
+
+    def __post_init__(self) -> None:
+        taken = RESERVED | {self.name}
+        for condition in self.conditions:
+            if condition in taken:
+                raise ArgumentError(
+                    f"Argument `conditions` must not name one {condition!r}: files have an array of that "
+                    f"name already, as they have {', '.join(sorted(taken - {condition}))}."
+                )
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdyn.data.backing import KINDS, Backing, MemoryBacking, SequenceMetadata, check_splits, check_tokens
-from qdyn.data.layout import Block, Layout, dataset_digest, write_sequences
+from qdyn.data.layout import RESERVED, Block, Layout, dataset_digest, write_sequences
 from qdyn.data.manifest import MANIFEST, Manifest, read_manifest, shard_path
 from qdyn.data.sequences import SequenceDataset, time_step
 from qdyn.errors import ArgumentError, DatasetError
@@ -300,8 +300,7 @@ def _layout_of(file: h5py.File) -> Layout:
     values = file[{"quantum_state": "states", "token": "tokens", "real": "vectors"}[kind]]
     item = values.dtype.itemsize
     dtype = f"complex{16 * item}" if kind == "quantum_state" else values.dtype.newbyteorder("=").name
-    special = {"split", "sha256", "length", "sequence", "time", "vocabulary", "component"}
-    special.add(values.name.lstrip("/"))
+    special = RESERVED | {values.name.lstrip("/")}
     conditions = {
         name: str(array.attrs["units"])
         for name, array in file.items()

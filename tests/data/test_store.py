@@ -17,7 +17,7 @@ from qdyn.data.generate import generate
 from qdyn.data.manifest import MANIFEST
 from qdyn.data.recipes import Recipe
 from qdyn.data.store import FileBacking, open_dataset
-from qdyn.errors import DatasetError
+from qdyn.errors import ArgumentError, DatasetError
 
 RECIPE = Recipe(
     "walk", "markov", 5, {"train": 9, "validation": 2, "test": 4},
@@ -301,3 +301,12 @@ def test_wrong_shards_get_one_line(sharded: Path, tmp_path: Path) -> None:
     outside.write_bytes(whole)
     shard.symlink_to(outside)
     assert "outside of its folder" in message(folder)
+
+
+@pytest.mark.parametrize("name", ["length", "split", "states"])
+def test_a_condition_cannot_take_the_name_of_another_array(tmp_path: Path, name: str) -> None:
+    states = haar_random_states(n_qubits=1, batch=6, seed=0).reshape(2, 3, 2)
+    dataset = SequenceDataset.from_arrays(states, kind="quantum_state", conditions={name: [1.0, 2.0]})
+    with pytest.raises(ArgumentError, match=f"`conditions` must not name one '{name}'"):
+        dataset.save(tmp_path / "data.h5")
+    assert not (tmp_path / "data.h5").exists()
