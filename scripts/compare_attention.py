@@ -41,7 +41,7 @@ from qdyn.evaluation.results import decisive, plain, with_error
 from qdyn.files import write_json, write_text
 from qdyn.models.registry import build_model
 from qdyn.models.transformer_config import TransformerConfig
-from qdyn.plotting import INK, MUTED, dress, new_figure, save_figure
+from qdyn.plotting import BLUE, INK, MUTED, ORANGE, SKY, VERMILLION, dress, new_figure, save_figure
 from qdyn.training.config import DatasetConfig, EvaluationConfig, RunConfig, TrainingConfig
 
 WIDTH, BATCH, RATE = 16, 32, 1e-2
@@ -533,7 +533,7 @@ def draw(
 
     The best predictor without gradient training is a dashed line where it lies among the trained ones.
     """
-    colours = {"quantum": "#6b3fa0", "frozen": "#b9a3d6", "classical": "#c4661f", "removed": "#e0aa7d"}
+    colours = {"quantum": BLUE, "frozen": SKY, "classical": VERMILLION, "removed": ORANGE}
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     tallest = max(len(found) for _, found, _, _ in panels.values())

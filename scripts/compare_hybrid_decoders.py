@@ -34,12 +34,27 @@ from qdyn.evaluation.contestants import of_predictors, of_run
 from qdyn.evaluation.scoring import score
 from qdyn.files import write_json, write_text
 from qdyn.models.baselines import NGram
-from qdyn.plotting import Line, LineStyle, dress, new_figure, plot_lines, save_figure
+from qdyn.plotting import (
+    BLUE,
+    GREEN,
+    INK,
+    MUTED,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILLION,
+    Line,
+    LineStyle,
+    dress,
+    new_figure,
+    plot_lines,
+    save_figure,
+)
 from qdyn.training.batches import steps_per_epoch
 from qdyn.training.config import RunConfig, load_config
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "published" / "hybrid_decoder.yaml"
-COLOURS = ("#2563eb", "#dc2626", "#059669", "#d97706", "#7c3aed", "#0891b2", "#be185d", "#4b5563")
+COLOURS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, INK, MUTED)
 ORDERS = range(1, 8)
 
 
