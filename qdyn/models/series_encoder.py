@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from abc import abstractmethod
 from typing import cast
 
 import torch
@@ -66,8 +66,8 @@ class SeriesTransformer(SeriesPredictor):
             tokens = layer(tokens, seen, drop)
         return tokens
 
-    def _make_layers(self, config: SeriesTransformerConfig) -> list[nn.Module]:
-        raise NotImplementedError
+    @abstractmethod
+    def _make_layers(self, config: SeriesTransformerConfig) -> list[nn.Module]: ...
 
     def _start(self) -> None:
         """Change the initial parameters, where that is wanted."""
@@ -126,7 +126,7 @@ class SeriesEncoder(SeriesTransformer):
         for linear in (self.embedding, self.head):
             linear.reset_parameters()
         for layer in self.layers[1:]:
-            layer.load_state_dict(copy.deepcopy(self.layers[0].state_dict()))
+            layer.load_state_dict(self.layers[0].state_dict())
 
 
 class QnnFormer(SeriesTransformer):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from itertools import combinations
 
 import numpy as np
@@ -24,16 +23,7 @@ from qdyn.circuits.program import Program
 from qdyn.circuits.statevector import circuit_unitary
 from qdyn.errors import ArgumentError
 
-EXECUTORS = [
-    "torch",
-    pytest.param(
-        "cudaq",
-        marks=[
-            pytest.mark.cudaq,
-            pytest.mark.skipif(importlib.util.find_spec("cudaq") is None, reason="CUDA-Q is not installed"),
-        ],
-    ),
-]
+EXECUTORS = ["torch", pytest.param("cudaq", marks=pytest.mark.cudaq)]
 
 
 def features(*shape: int, seed: int = 0) -> torch.Tensor:

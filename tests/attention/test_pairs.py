@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from itertools import product
 
 import numpy as np
@@ -19,16 +18,7 @@ from qdyn.attention.trained_circuits import expectations
 from qdyn.circuits.program import Program
 from qdyn.errors import ConfigError, QdynError
 
-EXECUTORS = [
-    "torch",
-    pytest.param(
-        "cudaq",
-        marks=[
-            pytest.mark.cudaq,
-            pytest.mark.skipif(importlib.util.find_spec("cudaq") is None, reason="CUDA-Q is not installed"),
-        ],
-    ),
-]
+EXECUTORS = ["torch", pytest.param("cudaq", marks=pytest.mark.cudaq)]
 
 
 def features(*shape: int, seed: int = 0) -> torch.Tensor:
