@@ -19,26 +19,26 @@ if TYPE_CHECKING:
     from qdyn import attention as attention
     from qdyn.attention.adapter import qasa_circuit as qasa_circuit
     from qdyn.attention.adapter import qasa_expectations as qasa_expectations
-    from qdyn.attention.observables import QSAObservables as QSAObservables
-    from qdyn.attention.observables import qsa_observables as qsa_observables
-    from qdyn.attention.overlap_circuit import qsa_circuit as qsa_circuit
-    from qdyn.circuits.execution import run_circuit as run_circuit
-    from qdyn.data.generate import generate as generate
+    from qdyn.attention.qsa.circuit import qsa_circuit as qsa_circuit
+    from qdyn.attention.qsa.observables import QSAObservables as QSAObservables
+    from qdyn.attention.qsa.observables import qsa_observables as qsa_observables
+    from qdyn.circuits.executors.execution import run_circuit as run_circuit
+    from qdyn.data.generation.generate import generate as generate
     from qdyn.data.load import load_dataset as load_dataset
     from qdyn.data.sequences import Batch as Batch
     from qdyn.data.sequences import SequenceDataset as SequenceDataset
-    from qdyn.dynamics.density_trajectory import DensityTrajectory as DensityTrajectory
     from qdyn.dynamics.evolve import evolve as evolve
-    from qdyn.dynamics.jumps import quantum_jumps as quantum_jumps
-    from qdyn.dynamics.lindblad import evolve_open as evolve_open
-    from qdyn.dynamics.matrix_product_state import MatrixProductState as MatrixProductState
-    from qdyn.dynamics.mps import mps as mps
+    from qdyn.dynamics.open_systems.density_trajectory import DensityTrajectory as DensityTrajectory
+    from qdyn.dynamics.open_systems.jumps import quantum_jumps as quantum_jumps
+    from qdyn.dynamics.open_systems.lindblad import evolve_open as evolve_open
+    from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState as MatrixProductState
+    from qdyn.dynamics.tensor_networks.mps import mps as mps
     from qdyn.dynamics.trajectory import Trajectory as Trajectory
     from qdyn.dynamics.trotter import trotter as trotter
     from qdyn.dynamics.trotter_circuits import trotter_circuit as trotter_circuit
     from qdyn.errors import QdynError as QdynError
     from qdyn.evaluation.evaluate import evaluate as evaluate
-    from qdyn.models.qsa import QSAPredictor as QSAPredictor
+    from qdyn.models.qsa.predictor import QSAPredictor as QSAPredictor
     from qdyn.quantum.channels import decay as decay
     from qdyn.quantum.channels import dephasing as dephasing
     from qdyn.quantum.channels import depolarising as depolarising
@@ -66,15 +66,15 @@ if TYPE_CHECKING:
 
 _HOME_OF = {
     "Batch": "qdyn.data.sequences",
-    "DensityTrajectory": "qdyn.dynamics.density_trajectory",
+    "DensityTrajectory": "qdyn.dynamics.open_systems.density_trajectory",
     "DrivenHamiltonian": "qdyn.quantum.drives",
     "LongRangeIsing": "qdyn.quantum.spin_models",
-    "MatrixProductState": "qdyn.dynamics.matrix_product_state",
+    "MatrixProductState": "qdyn.dynamics.tensor_networks.matrix_product_state",
     "MixedFieldIsing": "qdyn.quantum.spin_models",
     "PauliSum": "qdyn.quantum.pauli_sum",
     "ProductStates": "qdyn.quantum.product_states",
-    "QSAObservables": "qdyn.attention.observables",
-    "QSAPredictor": "qdyn.models.qsa",
+    "QSAObservables": "qdyn.attention.qsa.observables",
+    "QSAPredictor": "qdyn.models.qsa.predictor",
     "QdynError": "qdyn.errors",
     "Run": "qdyn.training.run",
     "SampledDrive": "qdyn.quantum.drives",
@@ -89,23 +89,23 @@ _HOME_OF = {
     "depolarising": "qdyn.quantum.channels",
     "evaluate": "qdyn.evaluation.evaluate",
     "evolve": "qdyn.dynamics.evolve",
-    "evolve_open": "qdyn.dynamics.lindblad",
+    "evolve_open": "qdyn.dynamics.open_systems.lindblad",
     "excitation": "qdyn.quantum.channels",
     "fidelity": "qdyn.quantum.states",
-    "generate": "qdyn.data.generate",
+    "generate": "qdyn.data.generation.generate",
     "haar_random_states": "qdyn.quantum.states",
     "ladder_bonds": "qdyn.quantum.lattices",
     "load_dataset": "qdyn.data.load",
     "load_run": "qdyn.training.run",
-    "mps": "qdyn.dynamics.mps",
+    "mps": "qdyn.dynamics.tensor_networks.mps",
     "product_state": "qdyn.quantum.states",
     "qasa_circuit": "qdyn.attention.adapter",
     "qasa_expectations": "qdyn.attention.adapter",
-    "qsa_circuit": "qdyn.attention.overlap_circuit",
-    "qsa_observables": "qdyn.attention.observables",
-    "quantum_jumps": "qdyn.dynamics.jumps",
+    "qsa_circuit": "qdyn.attention.qsa.circuit",
+    "qsa_observables": "qdyn.attention.qsa.observables",
+    "quantum_jumps": "qdyn.dynamics.open_systems.jumps",
     "random_product_states": "qdyn.quantum.states",
-    "run_circuit": "qdyn.circuits.execution",
+    "run_circuit": "qdyn.circuits.executors.execution",
     "samples": "qdyn.quantum.sampling",
     "square_bonds": "qdyn.quantum.lattices",
     "train": "qdyn.training.train",

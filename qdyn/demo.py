@@ -11,7 +11,7 @@ from typing import Any
 
 from qdyn import __version__
 from qdyn.checks import check_integer
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 from qdyn.data.load import load_dataset
 from qdyn.errors import OutputError
 from qdyn.evaluation.evaluate import evaluate

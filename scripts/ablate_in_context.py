@@ -40,9 +40,9 @@ import numpy as np
 import torch
 
 import qdyn
-from qdyn.attention.in_context import Conjugate, Descent
-from qdyn.attention.in_context_circuit import Block, in_context_costs
-from qdyn.attention.transitions import Symmetry
+from qdyn.attention.in_context.attention import Conjugate, Descent
+from qdyn.attention.in_context.circuit import Block, in_context_costs
+from qdyn.attention.in_context.transitions import Symmetry
 from qdyn.data.sequences import SequenceDataset
 from qdyn.evaluation.metrics import cross_entropy, step_fidelity
 from qdyn.files import write_text
@@ -55,7 +55,7 @@ from qdyn.models.baselines import (
     Persistence,
     Procrustes,
 )
-from qdyn.models.in_context_config import InContextConfig
+from qdyn.models.in_context.config import InContextConfig
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
 
 TRACKS = ("raw", "first_real", "noise 0.1", "noise 0.2")

@@ -23,15 +23,15 @@ from qdyn.attention.series_circuits import (
     qlstm_circuit,
     qnnformer_circuit,
 )
-from qdyn.circuits.analysis import PUBLISHED_BINS
-from qdyn.circuits.analysis_figures import draw_fidelities
+from qdyn.circuits.analysis.effective_dimension import effective_dimension
+from qdyn.circuits.analysis.entangling_capability import entangling_capability
+from qdyn.circuits.analysis.expressibility import expressibility_of, pair_fidelities
+from qdyn.circuits.analysis.family import CircuitFamily, sample_mean
+from qdyn.circuits.analysis.figures import draw_fidelities
+from qdyn.circuits.analysis.noise_robustness import noise_robustness
+from qdyn.circuits.analysis.summary import PUBLISHED_BINS
+from qdyn.circuits.analysis.trainability import ObservableGradient, observable_gradient, pauli_z
 from qdyn.circuits.circuit import Circuit
-from qdyn.circuits.circuit_family import CircuitFamily, sample_mean
-from qdyn.circuits.effective_dimension import effective_dimension
-from qdyn.circuits.entangling_capability import entangling_capability
-from qdyn.circuits.expressibility import expressibility_of, pair_fidelities
-from qdyn.circuits.noise_robustness import noise_robustness
-from qdyn.circuits.trainability import ObservableGradient, observable_gradient, pauli_z
 from qdyn.config import read_yaml
 from qdyn.files import make_folder, write_json, write_text
 from qdyn.plotting import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION, dress, legend, new_figure, save_figure

@@ -34,9 +34,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from qdyn.circuits.encodings import reuploading
-from qdyn.circuits.program import PauliObservable, Program
-from qdyn.circuits.statevector import run_statevector
+from qdyn.circuits.encodings.vectors import reuploading
+from qdyn.circuits.executors.program import PauliObservable, Program
+from qdyn.circuits.executors.statevector import run_statevector
 from qdyn.processors import processor_name
 
 LAYERS = 2
@@ -178,12 +178,12 @@ def pennylane(n_qubits: int, device: str, members: int) -> Work:
 
 def single(n_qubits: int, rounds: int) -> dict[str, Any]:
     """Seconds for one circuit, forward, on torch in double precision and on qpp-cpu."""
-    from qdyn.circuits.cudaq import CudaqExecutor, kernel_arguments
+    from qdyn.circuits.executors.cudaq import CudaqExecutor, kernel_arguments
     from qdyn.circuits.lowering import lower
     from qdyn.quantum.cudaq_operators import import_cudaq
 
     cudaq = import_cudaq()
-    from qdyn.circuits.cudaq_kernel import run_gates
+    from qdyn.circuits.executors.cudaq_kernel import run_gates
 
     cudaq.set_target("qpp-cpu")
     x, weights = inputs(n_qubits)

@@ -35,12 +35,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 from benchmark_circuits import show, spread, told
 
-from qdyn.data.molecule_properties import molecule_properties
+from qdyn.data.molecules.properties import molecule_properties
+from qdyn.data.molecules.small_molecules import small_molecules
 from qdyn.data.sequences import SequenceMetadata
-from qdyn.data.small_molecules import small_molecules
 from qdyn.data.smiles import BEGIN, QM9_BLOCK, QM9_VOCABULARY
 from qdyn.models import HybridDecoder
-from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
+from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
 from qdyn.models.sampling import BLOCK, sample_sequences
 from qdyn.processors import processor_name, torch_threads
 

@@ -56,9 +56,9 @@ def ours(n_sites: int, bond: int, *, single: bool, split: str) -> Contestant:
     import torch
 
     from qdyn import TransverseFieldIsing
-    from qdyn.dynamics.chain_terms import ChainTerms
-    from qdyn.dynamics.matrix_product_state import MatrixProductState
-    from qdyn.dynamics.tebd import Chain, Propagator, Truncation
+    from qdyn.dynamics.tensor_networks.chain_terms import ChainTerms
+    from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
+    from qdyn.dynamics.tensor_networks.tebd import Chain, Propagator, Truncation
 
     dtype = torch.complex64 if single else torch.complex128
     terms = ChainTerms.of(TransverseFieldIsing(n_sites, coupling=COUPLING, field=FIELD).pauli_terms())

@@ -38,8 +38,8 @@ from qdyn.attention.adapter import N_DATA, WEIGHT_SHAPE
 from qdyn.evaluation.series_protocols import protocol_dataset, protocol_models, protocol_preset
 from qdyn.files import write_json, write_text
 from qdyn.models.adapters import QuantumAdapter
-from qdyn.models.series_config import SeriesEncoderConfig
-from qdyn.models.series_encoder import SeriesEncoder
+from qdyn.models.series.config import SeriesEncoderConfig
+from qdyn.models.series.encoder import SeriesEncoder
 from qdyn.processors import processor_name
 from qdyn.training.batches import BatchSource
 from qdyn.training.ensembles import Ensemble, clip_members

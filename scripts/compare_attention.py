@@ -32,7 +32,7 @@ from torch import nn
 
 import qdyn
 from qdyn.attention.mechanism import attention_class, names
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.errors import QdynError
 from qdyn.evaluation.campaigns import Figure, Outcome, Trial, judge_untrained, run_campaign

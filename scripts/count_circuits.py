@@ -5,7 +5,7 @@ python scripts/count_circuits.py > docs/circuit-costs.md
 
 from __future__ import annotations
 
-from qdyn.attention.circuit_costs import CircuitSize
+from qdyn.attention.qsa.circuit_costs import CircuitSize
 from qdyn.circuits.counting import count_table, growth_exponent
 
 LAYERS = 4

@@ -24,7 +24,7 @@ from qdyn.files import make_folder, write_json, write_text
 from qdyn.models.base import Predictor
 from qdyn.models.baselines import AutoRegression, HigherOrderDMD, Persistence, TrainingMean
 from qdyn.models.config import ModelSection
-from qdyn.models.series_config import QLSTMConfig, SeriesEncoderConfig
+from qdyn.models.series.config import QLSTMConfig, SeriesEncoderConfig
 from qdyn.plotting import (
     CHANCE_STYLE,
     EXACT_STYLE,

@@ -20,7 +20,7 @@ import torch
 import qdyn
 from qdyn import plotting
 from qdyn.attention.mechanism import attention_class, names
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 from qdyn.data.sequences import SequenceDataset
 from qdyn.files import write_text
 from qdyn.models.transformer import Transformer

@@ -21,8 +21,8 @@ import torch
 from tqdm import tqdm
 
 import qdyn
-from qdyn.attention.diagnostics import advantage_threshold, shots_for_precision
-from qdyn.data.generate import generate
+from qdyn.attention.qsa.diagnostics import advantage_threshold, shots_for_precision
+from qdyn.data.generation.generate import generate
 from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.sequences import SequenceDataset
 from qdyn.files import make_folder, replacing, write_json

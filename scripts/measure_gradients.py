@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import qdyn
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.files import make_folder, replacing, write_json
 from qdyn.models.config import ModelConfig

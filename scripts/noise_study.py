@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 import qdyn
-from qdyn.attention.measured_loss import loss_from_results, loss_programs
-from qdyn.circuits.ansatz import hardware_efficient_unitary
+from qdyn.attention.qsa.measured_loss import loss_from_results, loss_programs
+from qdyn.circuits.ansatz.variational import hardware_efficient_unitary
 from qdyn.circuits.counting import count_circuit
-from qdyn.circuits.noise import GateNoise
+from qdyn.circuits.executors.noise import GateNoise
 
 RATES = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 MODELS = {

@@ -36,7 +36,7 @@ from compare_hybrid_decoders import CONTESTANTS, conduct, draw, gather, limited
 
 import qdyn
 from qdyn.config import read_yaml
-from qdyn.data.molecule_properties import PROPERTIES
+from qdyn.data.molecules.properties import PROPERTIES
 from qdyn.errors import QdynError
 from qdyn.evaluation.generation import AttentionMap, attention_map, generate_molecules, percent
 from qdyn.evaluation.molecule_figures import plot_words_attention

@@ -20,11 +20,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qdyn import load_dataset
-from qdyn.data.generate import generate
-from qdyn.data.grammar import Grammar
+from qdyn.data.generation.generate import generate
 from qdyn.data.recipes import read_recipe
 from qdyn.data.sequences import SequenceDataset
-from qdyn.data.text import read_sentences
+from qdyn.data.text.grammar import Grammar
+from qdyn.data.text.sentences import read_sentences
 from qdyn.evaluation.campaigns import Outcome, Trial, judge_untrained, run_campaign
 from qdyn.evaluation.metrics import perplexity
 from qdyn.evaluation.published import read_published, table_rows

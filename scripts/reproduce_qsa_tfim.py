@@ -41,7 +41,7 @@ import numpy as np
 import torch
 
 from qdyn import TransverseFieldIsing, evolve, load_dataset
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import QdynError

@@ -18,13 +18,13 @@ import torch
 from scipy import integrate, stats
 
 from qdyn import SequenceDataset, load_dataset
-from qdyn.data.amino_acids import is_protein_vocabulary, residues_of
-from qdyn.data.generate import generate
-from qdyn.data.grammar import Grammar
+from qdyn.data.generation.generate import generate
 from qdyn.data.markov import MarkovSphere
+from qdyn.data.proteins.amino_acids import is_protein_vocabulary, residues_of
+from qdyn.data.proteins.sequence_identity import nearest_identity
 from qdyn.data.recipes import Recipe, read_recipe
-from qdyn.data.sequence_identity import nearest_identity
 from qdyn.data.tags import label_numbers
+from qdyn.data.text.grammar import Grammar
 from qdyn.errors import DatasetError
 from qdyn.evaluation.evaluate import evaluate
 from qdyn.evaluation.metrics import step_fidelity, token_probability

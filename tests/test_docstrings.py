@@ -18,7 +18,7 @@ import qdyn
 PACKAGE = Path(qdyn.__file__).resolve().parent
 # What an example may use without importing it.
 GIVEN = {"qdyn": qdyn, "torch": torch, "np": np}
-NEEDS = {"qdyn.circuits.cudaq": "cudaq", "qdyn.circuits.cudaq_kernel": "cudaq"}
+NEEDS = {"qdyn.circuits.executors.cudaq": "cudaq", "qdyn.circuits.executors.cudaq_kernel": "cudaq"}
 
 
 def examples() -> Iterator[tuple[str, doctest.DocTest]]:

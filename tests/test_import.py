@@ -12,18 +12,18 @@ import qdyn
 
 NEVER_BEFORE_USE = ("qutip", "numba", "matplotlib", "cudaq", "rdkit", "dask", "distributed")
 KERNELS = (
-    "qdyn.dynamics.bessel_kernels",
-    "qdyn.dynamics.combination_kernels",
-    "qdyn.dynamics.kernels",
-    "qdyn.dynamics.jump_kernels",
+    "qdyn.dynamics.chebyshev.bessel_kernels",
+    "qdyn.dynamics.chebyshev.combination_kernels",
+    "qdyn.dynamics.chebyshev.kernels",
+    "qdyn.dynamics.open_systems.jump_kernels",
     "qdyn.dynamics.lane_kernels",
-    "qdyn.dynamics.lindblad_kernels",
+    "qdyn.dynamics.open_systems.lindblad_kernels",
     "qdyn.quantum.compiling",
-    "qdyn.circuits.cudaq_kernel",
+    "qdyn.circuits.executors.cudaq_kernel",
     "qdyn.quantum.energy_kernels",
     "qdyn.quantum.product_kernels",
     "qdyn.quantum.vectors",
-    "qdyn.data.alignment_kernels",
+    "qdyn.data.proteins.alignment_kernels",
     "qdyn.data.xarray_backend",
 )
 TIMED = "began = time.process_time(); import qdyn; print(time.process_time() - began)"

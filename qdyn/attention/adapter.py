@@ -27,7 +27,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from qdyn.circuits.circuit import Circuit
-from qdyn.circuits.program import PauliObservable, Program
+from qdyn.circuits.executors.program import PauliObservable, Program
 from qdyn.errors import ArgumentError
 from qdyn.quantum.products import kronecker_product
 

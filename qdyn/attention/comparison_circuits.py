@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer
 from qdyn.circuits.circuit import Circuit
-from qdyn.circuits.program import AllZero, PauliObservable, Program
+from qdyn.circuits.executors.program import AllZero, PauliObservable, Program
 from qdyn.errors import ArgumentError
 
 
@@ -21,7 +21,7 @@ def inverse_test(query: Program, key: Program) -> Program:
     """abs(<k|q>)^2 as the probability of reading zeros after the query's circuit and the key's undone.
 
     Example:
-        >>> from qdyn.circuits.encodings import basis_encoding
+        >>> from qdyn.circuits.encodings.vectors import basis_encoding
         >>> round(float(inverse_test(basis_encoding([0, 1]), basis_encoding([0, 1])).expectation()), 12)
         1.0
     """
@@ -39,7 +39,7 @@ def overlap_test(query: Program, key: Program, *, part: str = "real") -> Program
         part: "real" or "imaginary".
 
     Example:
-        >>> from qdyn.circuits.encodings import angle_encoding
+        >>> from qdyn.circuits.encodings.vectors import angle_encoding
         >>> import torch
         >>> states = [angle_encoding(torch.tensor([angle], dtype=torch.float64)) for angle in (0.2, 1.0)]
         >>> round(float(overlap_test(*states).expectation()), 12) == round(math.cos(0.4), 12)

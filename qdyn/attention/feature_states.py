@@ -1,9 +1,10 @@
 r"""Elements of a sequence as states of qubits, by the name of an encoding and of a position encoding.
 
 Every mechanism that compares states uses `FeatureStates`: a head takes its share of an element's components
-(or a trained linear map of all of them, where the numbers differ), an encoding of `qdyn.circuits.encodings`
-makes a state of them, and a position encoding of `qdyn.circuits.position_encodings` acts after it. States are
-computed in batches and differentiated; `FeatureStates.program` is the same thing as a circuit.
+(or a trained linear map of all of them, where the numbers differ), an encoding of
+`qdyn.circuits.encodings.vectors` makes a state of them, and a position encoding of
+`qdyn.circuits.encodings.positions` acts after it. States are computed in batches and differentiated;
+`FeatureStates.program` is the same thing as a circuit.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from torch import Tensor, nn
 
 from qdyn.attention.hadamard import joint_states, register_states
 from qdyn.checks import check_choice, check_integer
-from qdyn.circuits import encodings
-from qdyn.circuits.ansatz_circuits import ansatz_circuit
+from qdyn.circuits.ansatz.circuits import ansatz_circuit
 from qdyn.circuits.circuit import Circuit
-from qdyn.circuits.position_encodings import (
+from qdyn.circuits.encodings import vectors as encodings
+from qdyn.circuits.encodings.positions import (
     entangled_positions,
     position_register,
     rotary_positions,
     sinusoidal_angles,
 )
-from qdyn.circuits.program import Program
-from qdyn.circuits.statevector import run_statevector
-from qdyn.circuits.unary_encodings import unary_encoding
+from qdyn.circuits.encodings.unary import unary_encoding
+from qdyn.circuits.executors.program import Program
+from qdyn.circuits.executors.statevector import run_statevector
 from qdyn.errors import ArgumentError
 
 EncodingName = Literal[

@@ -23,7 +23,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
 from qdyn.checks import check_integer
-from qdyn.data.molecule_graphs import TokenGraph
+from qdyn.data.molecules.graphs import TokenGraph
 from qdyn.errors import ArgumentError
 
 UNREACHABLE = -1
@@ -86,14 +86,14 @@ def causal_path_bins(graphs: Sequence[TokenGraph], *, longest: int) -> Int64[Ten
     is no atom has no path to any other, nor to itself.
 
     Args:
-        graphs: One for each sequence, of equal length: see `qdyn.data.molecule_graphs.token_graphs`.
+        graphs: One for each sequence, of equal length: see `qdyn.data.molecules.graphs.token_graphs`.
         longest: See `path_bins`.
 
     Returns:
         (batch, T, T), for `GraphBias` of ``longest + 3`` bins.
 
     Example: the first and the third atom of a ring are two bonds apart until it closes, then one.
-        >>> from qdyn.data.molecule_graphs import token_graph
+        >>> from qdyn.data.molecules.graphs import token_graph
         >>> ring = causal_path_bins([token_graph(["C", "1", "C", "C", "1", "O"])], longest=4)[0]
         >>> int(ring[3, 0]), int(ring[5, 3]), int(ring[5, 0])
         (2, 1, 2)

@@ -32,10 +32,10 @@ from jaxtyping import Float, Inexact
 from torch import Tensor
 
 from qdyn.checks import check_choice
-from qdyn.circuits.ansatz import ansatz as find_ansatz
-from qdyn.circuits.ansatz_circuits import ansatz_circuit
+from qdyn.circuits.ansatz.circuits import ansatz_circuit
+from qdyn.circuits.ansatz.variational import ansatz as find_ansatz
 from qdyn.circuits.circuit import Circuit
-from qdyn.circuits.program import PauliObservable, Program
+from qdyn.circuits.executors.program import PauliObservable, Program
 from qdyn.errors import ArgumentError
 
 OVERLAP_ANSATZE = ("real", "hardware_efficient")
@@ -228,7 +228,7 @@ def hadamard_test(
     Source: arXiv:2502.19214.
 
     Example:
-        >>> from qdyn.circuits.execution import run_circuit
+        >>> from qdyn.circuits.executors.execution import run_circuit
         >>> token = torch.tensor([[0.3, 1.0]], dtype=torch.float64)
         >>> angles = torch.zeros(1, 2, dtype=torch.float64)
         >>> round(float(run_circuit(hadamard_test([token], [token], angles, angles)).value), 12)

@@ -36,26 +36,26 @@ ENTRY_POINTS = "qdyn.attention"
 """The group of entry points under which other packages offer mechanisms."""
 
 _OURS = {
-    "compound": "qdyn.attention.compound:CompoundAttention",
-    "doubly_stochastic": "qdyn.attention.doubly_stochastic:DoublyStochasticAttention",
-    "fidelity": "qdyn.attention.fidelity_kernel:FidelityAttention",
-    "gaussian_projected": "qdyn.attention.gaussian_projected:GaussianProjectedAttention",
-    "hadamard": "qdyn.attention.hadamard_overlap:HadamardAttention",
-    "logic": "qdyn.attention.logic_similarity:LogicSimilarityAttention",
-    "measured": "qdyn.attention.measured_vectors:MeasuredVectorAttention",
-    "mixed_state": "qdyn.attention.mixed_state:MixedStateAttention",
-    "orthogonal": "qdyn.attention.orthogonal:OrthogonalAttention",
-    "overlap": "qdyn.attention.overlap_interference:OverlapAttention",
-    "qasa": "qdyn.attention.qasa_adapter:AdapterAttention",
-    "qksan": "qdyn.attention.kernel_gate:KernelGateAttention",
-    "quixer": "qdyn.attention.lcu_mixing:LCUAttention",
-    "softmax": "qdyn.attention.softmax:SoftmaxAttention",
+    "compound": "qdyn.attention.mechanisms.compound:CompoundAttention",
+    "doubly_stochastic": "qdyn.attention.mechanisms.doubly_stochastic:DoublyStochasticAttention",
+    "fidelity": "qdyn.attention.mechanisms.fidelity_kernel:FidelityAttention",
+    "gaussian_projected": "qdyn.attention.mechanisms.gaussian_projected:GaussianProjectedAttention",
+    "hadamard": "qdyn.attention.mechanisms.hadamard_overlap:HadamardAttention",
+    "logic": "qdyn.attention.mechanisms.logic_similarity:LogicSimilarityAttention",
+    "measured": "qdyn.attention.mechanisms.measured_vectors:MeasuredVectorAttention",
+    "mixed_state": "qdyn.attention.mechanisms.mixed_state:MixedStateAttention",
+    "orthogonal": "qdyn.attention.mechanisms.orthogonal:OrthogonalAttention",
+    "overlap": "qdyn.attention.mechanisms.overlap_interference:OverlapAttention",
+    "qasa": "qdyn.attention.mechanisms.qasa_adapter:AdapterAttention",
+    "qksan": "qdyn.attention.mechanisms.kernel_gate:KernelGateAttention",
+    "quixer": "qdyn.attention.mechanisms.lcu_mixing:LCUAttention",
+    "softmax": "qdyn.attention.mechanisms.softmax:SoftmaxAttention",
 }
 _CONTROLS = {
-    "frozen": "qdyn.attention.controls:FrozenAttention",
-    "kernel": "qdyn.attention.controls:KernelAttention",
-    "tanh_bottleneck": "qdyn.attention.controls:TanhBottleneckAttention",
-    "uniform": "qdyn.attention.controls:UniformAttention",
+    "frozen": "qdyn.attention.mechanisms.controls:FrozenAttention",
+    "kernel": "qdyn.attention.mechanisms.controls:KernelAttention",
+    "tanh_bottleneck": "qdyn.attention.mechanisms.controls:TanhBottleneckAttention",
+    "uniform": "qdyn.attention.mechanisms.controls:UniformAttention",
 }
 _OURS_AND_CONTROLS = {**_OURS, **_CONTROLS}
 _REGISTERED: dict[str, type[Attention]] = {}
@@ -245,7 +245,7 @@ def names() -> tuple[str, ...]:
 
 
 def controls() -> tuple[str, ...]:
-    """What `build` knows as well, to compare mechanisms with; see `qdyn.attention.controls`.
+    """What `build` knows as well, to compare mechanisms with; see `qdyn.attention.mechanisms.controls`.
 
     >>> controls()
     ('frozen', 'kernel', 'tanh_bottleneck', 'uniform')

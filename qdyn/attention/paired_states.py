@@ -21,7 +21,7 @@ from qdyn.attention.mechanism import Attention
 from qdyn.attention.trained_circuits import TrainedCircuits, expectations, pauli_words
 from qdyn.checks import check_integer, check_positive
 from qdyn.circuits.circuit import Circuit
-from qdyn.circuits.program import Program
+from qdyn.circuits.executors.program import Program
 from qdyn.errors import ArgumentError
 
 CircuitName = Literal["hardware_efficient", "brick_wall", "real", "layered", "controlled_rings"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from qdyn.attention.pair_weights import softmax_weights
 from qdyn.attention.paired_states import PairAttention
 from qdyn.attention.trained_circuits import expectations, pauli_words
-from qdyn.circuits.program import PauliObservable, Program
+from qdyn.circuits.executors.program import PauliObservable, Program
 
 
 class ProjectedPairAttention(PairAttention):

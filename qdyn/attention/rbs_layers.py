@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from qdyn.checks import check_choice, check_integer
 from qdyn.circuits.circuit import Circuit
-from qdyn.circuits.unary_encodings import add_excitation_rotation
+from qdyn.circuits.encodings.unary import add_excitation_rotation
 from qdyn.errors import ArgumentError
 
 LAYOUTS = ("pyramid", "butterfly", "x")

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from qdyn.attention.adapter import z_eigenvalues
 from qdyn.circuits.circuit import Circuit
-from qdyn.circuits.program import PauliObservable, Program
+from qdyn.circuits.executors.program import PauliObservable, Program
 from qdyn.errors import ArgumentError
 from qdyn.quantum.products import kronecker_product
 

@@ -9,11 +9,11 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 
 from qdyn.checks import check_integer
-from qdyn.circuits.ansatz import ANSATZE
-from qdyn.circuits.ansatz_circuits import ansatz_circuit
+from qdyn.circuits.ansatz.circuits import ansatz_circuit
+from qdyn.circuits.ansatz.variational import ANSATZE
 from qdyn.circuits.circuit import Circuit
-from qdyn.circuits.program import pauli_expectation
-from qdyn.circuits.statevector import circuit_unitary
+from qdyn.circuits.executors.program import pauli_expectation
+from qdyn.circuits.executors.statevector import circuit_unitary
 from qdyn.errors import ArgumentError
 
 
@@ -21,7 +21,7 @@ class TrainedCircuits(nn.Module):
     """A unitary for every head, from the trained angles of one ansatz.
 
     Args:
-        ansatz: A name that `qdyn.circuits.ansatz_circuits.ansatz_circuit` knows.
+        ansatz: A name that `qdyn.circuits.ansatz.circuits.ansatz_circuit` knows.
         heads: How many.
         n_qubits: Qubits of each.
         layers: Layers of each.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qdyn.commands.parsing import CommandParser, fraction, integer
 
 if TYPE_CHECKING:
-    from qdyn.circuits.circuit_family import CircuitFamily
+    from qdyn.circuits.analysis.family import CircuitFamily
 
 SUMMARY = "Analyse a circuit: expressibility, entanglement, gradients, noise"
 INTERRUPTED = "Interrupted; nothing was written."
@@ -68,8 +68,8 @@ def parser() -> CommandParser:
 
 def run(options: Any) -> int:
     """Do it."""
-    from qdyn.circuits.analysis import analyse_circuit
-    from qdyn.circuits.analysis_figures import draw_analysis
+    from qdyn.circuits.analysis.figures import draw_analysis
+    from qdyn.circuits.analysis.summary import analyse_circuit
     from qdyn.files import make_folder, write_json
     from qdyn.plotting import save_figure
 
@@ -93,9 +93,9 @@ def run(options: Any) -> int:
 
 def _family(options: Any) -> tuple[CircuitFamily, str]:
     """The circuit with its interval, and what the table calls it."""
-    from qdyn.circuits.ansatz import ANSATZE as KNOWN
-    from qdyn.circuits.ansatz_circuits import ansatz_circuit
-    from qdyn.circuits.circuit_family import CircuitFamily
+    from qdyn.circuits.analysis.family import CircuitFamily
+    from qdyn.circuits.ansatz.circuits import ansatz_circuit
+    from qdyn.circuits.ansatz.variational import ANSATZE as KNOWN
     from qdyn.errors import ArgumentError
 
     interval = (-math.pi, math.pi) if options.angles is None else (0.0, options.angles)
@@ -128,7 +128,7 @@ def _value_circuit(name: str, interval: tuple[float, float]) -> CircuitFamily:
         qlstm_circuit,
         qnnformer_circuit,
     )
-    from qdyn.circuits.circuit_family import CircuitFamily
+    from qdyn.circuits.analysis.family import CircuitFamily
 
     if name == "qasa":
         program, read = qasa_circuit(torch.zeros(N_DATA), torch.zeros(WEIGHT_SHAPE)), N_DATA
@@ -142,9 +142,9 @@ def _value_circuit(name: str, interval: tuple[float, float]) -> CircuitFamily:
 def _of_preset(options: Any) -> tuple[CircuitFamily, str]:
     """The unitaries of quantum self-attention, on as many qubits as its states have."""
     from qdyn.checks import check_choice
-    from qdyn.circuits.ansatz import ansatz
-    from qdyn.circuits.ansatz_circuits import ansatz_circuit
-    from qdyn.circuits.circuit_family import CircuitFamily
+    from qdyn.circuits.analysis.family import CircuitFamily
+    from qdyn.circuits.ansatz.circuits import ansatz_circuit
+    from qdyn.circuits.ansatz.variational import ansatz
     from qdyn.commands.circuit import model_and_data
     from qdyn.errors import ArgumentError
     from qdyn.shipped import shipped_names

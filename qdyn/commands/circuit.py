@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from qdyn.commands.parsing import CommandParser, integer
 
 if TYPE_CHECKING:
-    from qdyn.circuits.program import Program
+    from qdyn.circuits.executors.program import Program
     from qdyn.data.batch import Batch
     from qdyn.data.sequences import SequenceDataset
-    from qdyn.models.qsa import QSAPredictor
+    from qdyn.models.qsa.predictor import QSAPredictor
 
 SUMMARY = "Show a model's attention as a circuit: count, draw, export, measure"
 INTERRUPTED = "Interrupted."
@@ -70,7 +70,7 @@ def parser() -> CommandParser:
 
 def run(options: Any) -> int:
     """Do it."""
-    from qdyn.models.qsa_circuits import loss_circuits
+    from qdyn.models.qsa.circuits import loss_circuits
 
     model, batch = _model_and_sequence(options)
     programs = loss_circuits(model, batch.inputs, batch.targets)
@@ -103,7 +103,7 @@ def model_and_data(name: str, overrides: Sequence[str] = ()) -> tuple[QSAPredict
     """Quantum self-attention as a preset starts or as a run has trained it, and its dataset."""
     from qdyn.data.load import load_dataset
     from qdyn.errors import ArgumentError
-    from qdyn.models.qsa import QSAPredictor
+    from qdyn.models.qsa.predictor import QSAPredictor
     from qdyn.models.registry import build_model
     from qdyn.training.config import load_config
     from qdyn.training.run import load_run
@@ -161,7 +161,7 @@ def _count(options: Any, program: Program) -> str:
 
 def _growth(options: Any, model: QSAPredictor, batch: Batch) -> str:
     """How the CNOTs grow around the model's sizes."""
-    from qdyn.attention.circuit_costs import CircuitSize, circuit_growth
+    from qdyn.attention.qsa.circuit_costs import CircuitSize, circuit_growth
 
     config = model.config
     dimension = model.embedding.states(batch.inputs, model.embedding.frame()).shape[-1]
@@ -197,8 +197,8 @@ def _measured(options: Any, model: QSAPredictor, batch: Batch, programs: tuple[P
     import numpy as np
     import torch
 
-    from qdyn.attention.measured_loss import loss_from_results
-    from qdyn.circuits.execution import run_circuit
+    from qdyn.attention.qsa.measured_loss import loss_from_results
+    from qdyn.circuits.executors.execution import run_circuit
 
     backend = "cudaq" if options.target else "torch"
     seeds = np.random.SeedSequence(options.seed).generate_state(2).tolist()

@@ -102,7 +102,7 @@ def _fetch(name: str, options: Any) -> int:
 
     from qdyn.checks import check_choice
     from qdyn.data.load import FETCHED, fetched_file
-    from qdyn.data.qm9 import QM9, fetch_qm9
+    from qdyn.data.molecules.qm9 import QM9, fetch_qm9
 
     check_choice("dataset", name, FETCHED)
     remote = QM9 if options.url is None else replace(QM9, url=options.url)
@@ -142,7 +142,7 @@ def _kind_of(file: str) -> str:
 
 def _molecules(file: str, options: Any) -> tuple[SequenceDataset, str]:
     from qdyn.data.load import cache_folder
-    from qdyn.data.molecules import read_molecules
+    from qdyn.data.molecules.files import read_molecules
 
     found = read_molecules(
         file,
@@ -156,21 +156,21 @@ def _molecules(file: str, options: Any) -> tuple[SequenceDataset, str]:
 
 
 def _proteins(file: str, options: Any) -> tuple[SequenceDataset, str]:
-    from qdyn.data.proteins import read_proteins
+    from qdyn.data.proteins.files import read_proteins
 
     found = read_proteins(file, tags=options.tags, longest=options.longest, word=options.word)
     return found.dataset, str(found)
 
 
 def _labelled(file: str, options: Any) -> tuple[SequenceDataset, str]:
-    from qdyn.data.labelled_text import read_labelled_sentences
+    from qdyn.data.text.labelled import read_labelled_sentences
 
     found = read_labelled_sentences(file, longest=options.longest)
     return found.dataset, str(found)
 
 
 def _sentences(file: str, options: Any) -> tuple[SequenceDataset, str]:
-    from qdyn.data.text import read_sentences
+    from qdyn.data.text.sentences import read_sentences
 
     # The words of a sentence are framed by two more, and the first is no forecast.
     found = read_sentences(file, steps=32 if options.longest is None else options.longest + 1)

@@ -48,7 +48,7 @@ def run(options: Any) -> int:
     read_yaml(
         find_yaml("datasets", options.recipe)
     )  # a wrong name or a broken file is told before torch loads
-    from qdyn.data.generate import generate
+    from qdyn.data.generation.generate import generate
     from qdyn.data.recipes import read_recipe
 
     recipe = read_recipe(options.recipe)

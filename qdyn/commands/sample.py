@@ -96,7 +96,7 @@ def parser() -> CommandParser:
 
 def run(options: Any) -> int:
     """Do it."""
-    from qdyn.data.amino_acids import is_protein_vocabulary
+    from qdyn.data.proteins.amino_acids import is_protein_vocabulary
     from qdyn.errors import ArgumentError
     from qdyn.files import write_text
 
@@ -179,7 +179,7 @@ def _model_and_dataset(path: Path, options: Any) -> tuple[Predictor, SequenceDat
     """The model, what it was trained on, and where that is not found, why."""
     from qdyn.data.load import load_dataset
     from qdyn.errors import ConfigError, DatasetError, RunError
-    from qdyn.models.hybrid_decoder import HybridDecoder
+    from qdyn.models.hybrid_decoder.decoder import HybridDecoder
     from qdyn.training.record import content_digest
     from qdyn.training.run import load_run
 

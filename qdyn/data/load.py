@@ -7,9 +7,9 @@ import os
 import sys
 from pathlib import Path
 
-from qdyn.data.generate import generate_into
+from qdyn.data.generation.generate import generate_into
+from qdyn.data.generation.plan import PLAN
 from qdyn.data.manifest import MANIFEST
-from qdyn.data.plan import PLAN
 from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.store import open_dataset

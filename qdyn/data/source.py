@@ -20,15 +20,15 @@ from qdyn.errors import ConfigError, nearest
 Precision = Literal["single", "double"]
 
 _SOURCES: dict[str, str | type[Source]] = {
-    "trajectories": "qdyn.data.trajectories:Trajectories",
-    "quantum_jumps": "qdyn.data.open_trajectories:QuantumJumps",
-    "observables": "qdyn.data.observable_series:ObservableSeries",
-    "grammar": "qdyn.data.grammar:Grammar",
+    "trajectories": "qdyn.data.spins.trajectories:Trajectories",
+    "quantum_jumps": "qdyn.data.spins.open_trajectories:QuantumJumps",
+    "observables": "qdyn.data.spins.observable_series:ObservableSeries",
+    "grammar": "qdyn.data.text.grammar:Grammar",
     "markov": "qdyn.data.markov:MarkovSphere",
-    "meaning_classification": "qdyn.data.meaning:MeaningClassification",
-    "small_molecules": "qdyn.data.small_molecules:SmallMolecules",
-    "protein_families": "qdyn.data.protein_families:ProteinFamilies",
-    "time_series": "qdyn.data.series_source:TimeSeries",
+    "meaning_classification": "qdyn.data.text.meaning:MeaningClassification",
+    "small_molecules": "qdyn.data.molecules.small_molecules:SmallMolecules",
+    "protein_families": "qdyn.data.proteins.families:ProteinFamilies",
+    "time_series": "qdyn.data.series.source:TimeSeries",
 }
 
 
@@ -47,7 +47,7 @@ class Source(ABC):
         """Sequences ``first`` to ``first + count - 1``.
 
         Sequence i may depend on ``seed``, i and the parameters only. Its last bits may also depend on the
-        block it is computed in, since `qdyn.data.generate` asks for whole, aligned blocks only.
+        block it is computed in, since `qdyn.data.generation.generate` asks for whole, aligned blocks only.
         """
 
     def limit(self) -> int | None:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.circuits.cudaq import CudaqExecutor
+from qdyn.circuits.executors.cudaq import CudaqExecutor
 from qdyn.dynamics.methods import Estimate, Problem
 from qdyn.dynamics.qutip import largest_norm
 from qdyn.dynamics.recorder import Recorder

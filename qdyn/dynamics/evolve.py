@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qdyn.checks import check_choice, check_finite, check_normalised, check_positive
-from qdyn.dynamics.chebyshev import estimate_chebyshev, evolve_chebyshev
-from qdyn.dynamics.chebyshev_torch import estimate_chebyshev_torch, evolve_chebyshev_torch
+from qdyn.dynamics.chebyshev.method import estimate_chebyshev, evolve_chebyshev
+from qdyn.dynamics.chebyshev.torch_method import estimate_chebyshev_torch, evolve_chebyshev_torch
 from qdyn.dynamics.cudaq import estimate_cudaq, evolve_by_cudaq
 from qdyn.dynamics.exact import estimate_exact, evolve_exactly
 from qdyn.dynamics.magnus import estimate_magnus, evolve_by_magnus
-from qdyn.dynamics.matrix_product_state import MatrixProductState
 from qdyn.dynamics.methods import METHODS, Method, Problem, Start, Store, choose_method, register_method
-from qdyn.dynamics.mps import mps
 from qdyn.dynamics.qutip import estimate_qutip, evolve_by_qutip
 from qdyn.dynamics.recorder import Recorder
+from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
+from qdyn.dynamics.tensor_networks.mps import mps
 from qdyn.dynamics.trajectory import Quantity, Trajectory
 from qdyn.dynamics.trotter import trotter
 from qdyn.errors import ArgumentError

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from qdyn.checks import check_choice
-from qdyn.dynamics.matrix_product_state import MatrixProductState
+from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
 from qdyn.errors import ArgumentError, MemoryLimitError
 from qdyn.memory import available_memory
 from qdyn.quantum.drives import DrivenHamiltonian

@@ -12,7 +12,7 @@ from qdyn.memory import empty_tensor
 from qdyn.quantum.observable import Observable
 
 if TYPE_CHECKING:
-    from qdyn.dynamics.matrix_product_state import MatrixProductState
+    from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
 
 _BLOCK_BYTES = 32 * 2**20
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from qdyn.dynamics.matrix_product_state import MatrixProductState
+    from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
     from qdyn.hdf5 import Format, NamedArray
     from qdyn.quantum.hamiltonians import Hamiltonian
     from qdyn.quantum.observable import Observable
@@ -261,7 +261,7 @@ def _pack_mps(states: MatrixProductState | tuple[MatrixProductState, ...]) -> li
 def _unpack_mps(
     tensor: Callable[[str], Tensor],
 ) -> MatrixProductState | tuple[MatrixProductState, ...]:
-    from qdyn.dynamics.matrix_product_state import MatrixProductState
+    from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
 
     padded, bonds = tensor(_MPS), tensor(_MPS_BONDS)
     rows = zip(padded, bonds.tolist(), strict=True) if bonds.ndim == 2 else [(padded, bonds.tolist())]

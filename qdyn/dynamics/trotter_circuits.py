@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qdyn.checks import check_finite, check_integer
 from qdyn.circuits.circuit import Circuit
-from qdyn.circuits.state_preparation import add_global_phase
+from qdyn.circuits.encodings.state_preparation import add_global_phase
 from qdyn.dynamics.trotter import commuting_groups, compositions
 from qdyn.errors import ArgumentError
 from qdyn.quantum.drives import DrivenHamiltonian

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from qdyn.checks import check_integer
 from qdyn.config import build
-from qdyn.data.cluster import running_cluster, wait_for_workers
+from qdyn.data.generation.cluster import running_cluster, wait_for_workers
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ArgumentError, RunError
 from qdyn.evaluation.contestants import Contestant, baselines, of_run

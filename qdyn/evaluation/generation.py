@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qdyn.data.molecule_properties import PROPERTIES, PROPERTY_UNITS, import_rdkit, impute_properties
+from qdyn.data.molecules.properties import PROPERTIES, PROPERTY_UNITS, import_rdkit, impute_properties
 from qdyn.data.smiles import SmilesVocabulary, smiles_tokens
 from qdyn.errors import ArgumentError, nearest
 from qdyn.evaluation.molecules import (
@@ -26,7 +26,7 @@ from qdyn.evaluation.molecules import (
 from qdyn.evaluation.results import Estimate, plain, with_error
 from qdyn.files import replacing, write_json
 from qdyn.models.base import Predictor
-from qdyn.models.hybrid_decoder import HybridDecoder
+from qdyn.models.hybrid_decoder.decoder import HybridDecoder
 from qdyn.models.sampling import evaluating, sample_sequences, strings_of
 
 _TOKENS_TO_SHOW = 8
@@ -191,7 +191,7 @@ def generate_molecules(
         training: What the model was trained on: for novelty, and to impute conditions that are not asked for.
         targets: Condition -> raw value that the molecules should have, any of those that the model is told.
             The others are those of the training molecules nearest in the given ones, all ties averaged
-            (`qdyn.data.molecule_properties.impute_properties`); without targets they are the means.
+            (`qdyn.data.molecules.properties.impute_properties`); without targets they are the means.
         neighbours: How many training molecules are averaged at least.
         elements: Of the longest string, [CLS] and [EOS] included; None takes the model's positions.
         temperature: See `qdyn.models.sampling.sample_sequences`.
@@ -209,7 +209,7 @@ def generate_molecules(
 
     Example:
         >>> from qdyn.data.sequences import SequenceMetadata
-        >>> from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
+        >>> from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
         >>> words = SmilesVocabulary.of_qm9().words
         >>> data = SequenceMetadata("qm9", "token", len(words), vocabulary=words)
         >>> decoder = HybridDecoder(HybridDecoderConfig(), data)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from qdyn.data.molecule_properties import PROPERTIES, import_rdkit
+from qdyn.data.molecules.properties import PROPERTIES, import_rdkit
 from qdyn.evaluation.figures import ReportFigure
 from qdyn.evaluation.generation import AttentionMap, GeneratedMolecules, count_text, property_label
 from qdyn.plotting import BLUE, INK, VERMILLION, dress, legend, new_figure

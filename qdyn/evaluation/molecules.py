@@ -29,7 +29,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from qdyn.checks import check_integer
-from qdyn.data.molecule_properties import (
+from qdyn.data.molecules.properties import (
     PROPERTIES,
     canonical_smiles,
     import_rdkit,
@@ -102,7 +102,7 @@ class PropertyFigures:
     """One property of the valid draws.
 
     Attributes:
-        name: One of `qdyn.data.molecule_properties.PROPERTIES`.
+        name: One of `qdyn.data.molecules.properties.PROPERTIES`.
         mean: Over valid draws, repeats included.
         spread: Standard deviation over them; None for a single one.
         training_mean: Of the molecules trained on; None where they are not known.

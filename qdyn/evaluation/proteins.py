@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qdyn.checks import check_integer, check_positive
-from qdyn.data.amino_acids import END, RESIDUES, is_protein_vocabulary, residues_of
-from qdyn.data.sequence_identity import nearest_identity
+from qdyn.data.proteins.amino_acids import END, RESIDUES, is_protein_vocabulary, residues_of
+from qdyn.data.proteins.sequence_identity import nearest_identity
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.tags import read_tag
 from qdyn.errors import ArgumentError, DatasetError

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.data.amino_acids import LETTERS, is_protein_vocabulary
 from qdyn.data.array_checks import check_batch
+from qdyn.data.proteins.amino_acids import LETTERS, is_protein_vocabulary
 from qdyn.data.sequences import Batch, SequenceDataset
 from qdyn.data.tags import among, label_numbers, label_steps
 from qdyn.errors import DatasetError
@@ -31,9 +31,9 @@ from qdyn.evaluation.metrics import (
 from qdyn.evaluation.results import Comparison, Estimate, Row, decisive
 from qdyn.models.base import Conditioned, Predictor
 from qdyn.models.baselines.mean import TrainingMean
-from qdyn.models.in_context import InContextPredictor
-from qdyn.models.projected_qsa import ProjectedQSAPredictor
-from qdyn.models.qsa import QSAPredictor
+from qdyn.models.in_context.predictor import InContextPredictor
+from qdyn.models.qsa.predictor import QSAPredictor
+from qdyn.models.qsa.projected import ProjectedQSAPredictor
 
 # Sequences that are forecast at a time: bounds the memory, and is large enough to keep the processor busy.
 _BATCH = 128

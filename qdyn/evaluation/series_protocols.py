@@ -22,13 +22,13 @@ import torch
 from jaxtyping import Float
 
 from qdyn.checks import check_choice, check_integer
-from qdyn.data.forecast_windows import Scaling, WindowPlan, forecast_windows, scale_of
 from qdyn.data.sequences import SequenceDataset
+from qdyn.data.series.forecast_windows import Scaling, WindowPlan, forecast_windows, scale_of
 from qdyn.data.timeseries import series
 from qdyn.models.base import Predictor
 from qdyn.models.baselines import AutoRegression, Persistence, SeasonalNaive, TrainingMean, Zero
 from qdyn.models.config import ModelSection
-from qdyn.models.series_config import QLSTMConfig, QnnFormerConfig, SeriesEncoderConfig
+from qdyn.models.series.config import QLSTMConfig, QnnFormerConfig, SeriesEncoderConfig
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
 
 PROTOCOLS = ("published", "causal")

@@ -126,14 +126,14 @@ def check_places(name: str, places: tuple[int, ...], count: int) -> None:
 
 _SECTIONS: dict[str, str | type[ModelSection]] = {
     "qsa": ModelConfig,
-    "hybrid_decoder": "qdyn.models.hybrid_decoder_config:HybridDecoderConfig",
-    "in_context": "qdyn.models.in_context_config:InContextConfig",
+    "hybrid_decoder": "qdyn.models.hybrid_decoder.config:HybridDecoderConfig",
+    "in_context": "qdyn.models.in_context.config:InContextConfig",
     "lstm_decoder": "qdyn.models.lstm_decoder:LSTMDecoderConfig",
-    "measured_qsa": "qdyn.models.measured_qsa:MeasuredQSAConfig",
-    "projected_qsa": "qdyn.models.projected_qsa:ProjectedQSAConfig",
-    "qlstm": "qdyn.models.series_config:QLSTMConfig",
-    "qnnformer": "qdyn.models.series_config:QnnFormerConfig",
-    "series_encoder": "qdyn.models.series_config:SeriesEncoderConfig",
+    "measured_qsa": "qdyn.models.qsa.measured:MeasuredQSAConfig",
+    "projected_qsa": "qdyn.models.qsa.projected:ProjectedQSAConfig",
+    "qlstm": "qdyn.models.series.config:QLSTMConfig",
+    "qnnformer": "qdyn.models.series.config:QnnFormerConfig",
+    "series_encoder": "qdyn.models.series.config:SeriesEncoderConfig",
     "transformer": "qdyn.models.transformer_config:TransformerConfig",
 }
 

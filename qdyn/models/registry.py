@@ -8,17 +8,17 @@ from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ConfigError, nearest
 from qdyn.models.base import Predictor
 from qdyn.models.config import ModelConfig, ModelSection, register_section, section_class
-from qdyn.models.hybrid_decoder import HybridDecoder
-from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
-from qdyn.models.in_context import InContextPredictor
-from qdyn.models.in_context_config import InContextConfig
+from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
+from qdyn.models.hybrid_decoder.decoder import HybridDecoder
+from qdyn.models.in_context.config import InContextConfig
+from qdyn.models.in_context.predictor import InContextPredictor
 from qdyn.models.lstm_decoder import LSTMDecoder, LSTMDecoderConfig
-from qdyn.models.measured_qsa import MeasuredQSAConfig, MeasuredQSAPredictor
-from qdyn.models.projected_qsa import ProjectedQSAConfig, ProjectedQSAPredictor
-from qdyn.models.qsa import QSAPredictor
-from qdyn.models.series_config import QLSTMConfig, QnnFormerConfig, SeriesEncoderConfig
-from qdyn.models.series_encoder import QnnFormer, SeriesEncoder
-from qdyn.models.series_lstm import QLSTM
+from qdyn.models.qsa.measured import MeasuredQSAConfig, MeasuredQSAPredictor
+from qdyn.models.qsa.predictor import QSAPredictor
+from qdyn.models.qsa.projected import ProjectedQSAConfig, ProjectedQSAPredictor
+from qdyn.models.series.config import QLSTMConfig, QnnFormerConfig, SeriesEncoderConfig
+from qdyn.models.series.encoder import QnnFormer, SeriesEncoder
+from qdyn.models.series.lstm import QLSTM
 from qdyn.models.transformer import Transformer
 from qdyn.models.transformer_config import TransformerConfig
 

@@ -27,9 +27,11 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from qdyn.checks import check_integer, check_positive
-from qdyn.data import amino_acids, smiles, text
+from qdyn.data import smiles
+from qdyn.data.proteins import amino_acids
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.data.source import generator_of
+from qdyn.data.text import sentences
 from qdyn.errors import ArgumentError
 from qdyn.models.base import Predictor
 from qdyn.processors import torch_threads
@@ -37,7 +39,7 @@ from qdyn.processors import torch_threads
 BLOCK = 512
 _FRAMES = (
     (smiles.BEGIN, smiles.END, ""),
-    (text.BEGIN, text.END, " "),
+    (sentences.BEGIN, sentences.END, " "),
     (amino_acids.BEGIN, amino_acids.END, ""),
 )
 _TINY = 1e-300
@@ -135,8 +137,8 @@ def sample_sequences(
             conditions that do not fit.
 
     Example:
-        >>> from qdyn.models.hybrid_decoder import HybridDecoder
-        >>> from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
+        >>> from qdyn.models.hybrid_decoder.decoder import HybridDecoder
+        >>> from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
         >>> words = smiles.SmilesVocabulary.of_qm9().words
         >>> data = SequenceMetadata("qm9", "token", len(words), vocabulary=words)
         >>> decoder = HybridDecoder(HybridDecoderConfig(), data)

@@ -21,9 +21,9 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from qdyn.attention.mechanism import build as build_attention
-from qdyn.attention.readout import LOSSES, read_out
+from qdyn.attention.qsa.readout import LOSSES, read_out
 from qdyn.checks import check_choice
-from qdyn.circuits.position_encodings import sinusoidal_angles
+from qdyn.circuits.encodings.positions import sinusoidal_angles
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.data.tags import given_one_of, label_numbers, label_steps
 from qdyn.errors import ArgumentError, ConfigError

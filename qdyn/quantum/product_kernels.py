@@ -2,7 +2,7 @@
 
 Every step is rows[new] = factor H rows[old] - rows[older], block by block, without the last term at the first
 step; new, old and older are offsets into the flat workspace. The factor stands apart because couplings such
-as 1 are then exact in single precision. Numbers lie as in `qdyn.dynamics.kernels`.
+as 1 are then exact in single precision. Numbers lie as in `qdyn.dynamics.chebyshev.kernels`.
 """
 
 # ruff: noqa: PLR0912, PLR0915, PLR0917, D417 - compiled code: no keywords, and branches cost nothing.

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from qdyn.circuits.ansatz import Ansatz
+from qdyn.circuits.ansatz.variational import Ansatz
 from qdyn.training.config import LossName
 
 

@@ -10,9 +10,9 @@ import torch
 
 from qdyn.config import to_mapping
 from qdyn.errors import RunError
-from qdyn.models.hybrid_decoder import HybridDecoder
-from qdyn.models.hybrid_decoder_published import read_published, understood
-from qdyn.models.published_checkpoint import read_checkpoint
+from qdyn.models.hybrid_decoder.decoder import HybridDecoder
+from qdyn.models.hybrid_decoder.published import read_published, understood
+from qdyn.models.hybrid_decoder.published_checkpoint import read_checkpoint
 from qdyn.training.checkpoints import save_weights
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
 from qdyn.training.ensembles import stack_states

@@ -133,7 +133,7 @@ def test_the_last_rz_of_qubit_0_is_not_inert() -> None:
         k for k, gate in enumerate(gates)
         if gate.name == "rz" and gate.target == 0 and gate.angles[0].terms == (("weights", 27, 1.0),)
     ]  # fmt: skip
-    without = qdyn.circuits.program.Program(
+    without = qdyn.circuits.executors.program.Program(
         program.circuit.like(gates[:place] + gates[place + 1 :]), program.values, program.observable
     )
     assert float((without.expectation() - program.expectation()).abs()) > 1e-3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from qdyn.attention.observables import qsa_observables
+from qdyn.attention.qsa.observables import qsa_observables
 
 
 def completed(state: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from qdyn.attention.graph_bias import (
     shortest_paths,
 )
 from qdyn.attention.mechanism import build
-from qdyn.data.molecule_graphs import token_graph, token_graphs
+from qdyn.data.molecules.graphs import token_graph, token_graphs
 from qdyn.data.smiles import SmilesVocabulary, smiles_tokens
 from qdyn.errors import ArgumentError
 

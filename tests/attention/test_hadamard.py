@@ -18,7 +18,7 @@ from qdyn.attention.hadamard import (
     register_rotations,
     register_states,
 )
-from qdyn.circuits.execution import run_circuit
+from qdyn.circuits.executors.execution import run_circuit
 from qdyn.errors import ArgumentError
 
 ANSATZE = ("real", "hardware_efficient")

@@ -8,8 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from qdyn.attention.diagnostics import advantage_threshold, chance_loss_1, participation, shots_for_precision
 from qdyn.attention.kernels import SeriesKernel, SoftmaxKernel, make_kernel
+from qdyn.attention.qsa.diagnostics import (
+    advantage_threshold,
+    chance_loss_1,
+    participation,
+    shots_for_precision,
+)
 from qdyn.errors import ArgumentError
 
 SCORES = (

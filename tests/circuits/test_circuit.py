@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from qdyn.circuits.circuit import Angle, Circuit, Gate
-from qdyn.circuits.statevector import circuit_unitary
+from qdyn.circuits.executors.statevector import circuit_unitary
 from qdyn.errors import ArgumentError
 
 

@@ -11,14 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdyn.attention.overlap_circuit import qsa_circuit
+from qdyn.attention.qsa.circuit import qsa_circuit
 from qdyn.circuits.circuit import Circuit
 from qdyn.circuits.counting import count_circuit, growth_exponent
 from qdyn.circuits.drawing import draw_figure, draw_text, layout
+from qdyn.circuits.executors.program import Program
+from qdyn.circuits.executors.statevector import circuit_unitary
 from qdyn.circuits.openqasm import to_openqasm
-from qdyn.circuits.program import Program
 from qdyn.circuits.random_circuits import random_circuit
-from qdyn.circuits.statevector import circuit_unitary
 from qdyn.errors import ArgumentError
 from qdyn.quantum.states import haar_random_states
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdyn.circuits.circuit import Circuit
+from qdyn.circuits.executors.statevector import circuit_unitary
 from qdyn.circuits.lowering import lower
 from qdyn.circuits.random_circuits import random_circuit
-from qdyn.circuits.statevector import circuit_unitary
 
 
 def is_low(circuit: Circuit) -> bool:

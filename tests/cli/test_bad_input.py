@@ -10,7 +10,7 @@ import h5py
 import pytest
 
 from qdyn import load_dataset
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 
 RECIPE = """
 name: mine

@@ -9,7 +9,7 @@ import pytest
 
 import qdyn
 from qdyn.cli import main
-from qdyn.data.amino_acids import RESIDUES
+from qdyn.data.proteins.amino_acids import RESIDUES
 
 PRESET = """
 name: small

@@ -13,7 +13,7 @@ import pytest
 
 from qdyn.cli import main
 from qdyn.data.load import load_dataset
-from qdyn.data.molecule_properties import PROPERTIES
+from qdyn.data.molecules.properties import PROPERTIES
 from qdyn.data.smiles import published_split
 from qdyn.evaluation.molecules import TrainingMolecules
 

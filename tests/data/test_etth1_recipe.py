@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from qdyn import load_dataset
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 from qdyn.data.recipes import read_recipe
 from qdyn.errors import DatasetError
 from qdyn.models.baselines import Persistence

@@ -78,7 +78,7 @@ def test_processes_that_start_together_share_one_dataset(recipe: Path, tmp_path:
 def test_the_cache_goes_on_after_an_interruption(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from qdyn.data import generate as generate_module
+    from qdyn.data.generation import generate as generate_module
 
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

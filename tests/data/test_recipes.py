@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdyn import load_dataset
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 from qdyn.data.layout import Block, Layout
 from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.source import Precision, Source, generator_of, register_source, source_names

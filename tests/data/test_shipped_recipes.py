@@ -11,9 +11,9 @@ import torch
 
 from qdyn import XXZ, evolve, load_dataset, product_state
 from qdyn.cli import main
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 from qdyn.data.recipes import read_recipe
-from qdyn.data.spin_source import SpinSource
+from qdyn.data.spins.spin_source import SpinSource
 from qdyn.quantum.hamiltonians import Hamiltonian, TransverseFieldIsing
 from qdyn.quantum.observables import site_magnetisation
 from qdyn.shipped import shipped_folder, shipped_names

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qdyn import SequenceDataset, haar_random_states, load_dataset
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 from qdyn.data.manifest import MANIFEST
 from qdyn.data.recipes import Recipe
 from qdyn.data.store import FileBacking, open_dataset

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import qdyn
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 from qdyn.data.xarray_backend import QdynBackendEntrypoint
 from qdyn.errors import DatasetError
 

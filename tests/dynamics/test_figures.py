@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 
 from qdyn import plotting
 from qdyn.dynamics.evolve import evolve
-from qdyn.dynamics.jumps import quantum_jumps
-from qdyn.dynamics.lindblad import evolve_open
+from qdyn.dynamics.open_systems.jumps import quantum_jumps
+from qdyn.dynamics.open_systems.lindblad import evolve_open
 from qdyn.dynamics.trajectory import Trajectory
 from qdyn.errors import ArgumentError
 from qdyn.quantum.channels import decay

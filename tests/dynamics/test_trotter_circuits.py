@@ -10,7 +10,7 @@ import torch
 
 from qdyn.circuits.circuit import Circuit
 from qdyn.circuits.counting import count_circuit
-from qdyn.circuits.statevector import circuit_unitary, run_statevector
+from qdyn.circuits.executors.statevector import circuit_unitary, run_statevector
 from qdyn.dynamics.evolve import evolve
 from qdyn.dynamics.trotter import trotter
 from qdyn.dynamics.trotter_circuits import add_pauli_rotation, trotter_circuit

@@ -22,7 +22,7 @@ from qdyn.evaluation.evaluation import Evaluation
 from qdyn.models.base import Predictor
 from qdyn.models.baselines import ExactEvolution, Persistence, Procrustes
 from qdyn.models.config import ModelConfig
-from qdyn.models.qsa import QSAPredictor
+from qdyn.models.qsa.predictor import QSAPredictor
 from qdyn.training.config import DatasetConfig, EvaluationConfig, RunConfig, TrainingConfig
 from qdyn.training.run import Run
 from qdyn.training.train import train

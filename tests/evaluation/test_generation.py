@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from qdyn.data.molecule_properties import PROPERTIES, molecule_properties
+from qdyn.data.molecules.properties import PROPERTIES, molecule_properties
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.data.smiles import QM9_VOCABULARY
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation.generation import attention_map, generate_molecules
 from qdyn.evaluation.molecule_figures import molecule_svg, shown_first
 from qdyn.evaluation.molecules import TrainingMolecules
-from qdyn.models.hybrid_decoder import HybridDecoder
-from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
+from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
+from qdyn.models.hybrid_decoder.decoder import HybridDecoder
 
 pytest.importorskip("rdkit")
 QM9 = SequenceMetadata("qm9", "token", 33, vocabulary=QM9_VOCABULARY)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from qdyn.attention.diagnostics import chance_loss_1
 from qdyn.attention.kernels import make_kernel
-from qdyn.attention.observables import qsa_observables
-from qdyn.attention.overlap import overlap_predictions
+from qdyn.attention.qsa.diagnostics import chance_loss_1
+from qdyn.attention.qsa.observables import qsa_observables
+from qdyn.attention.qsa.overlap import overlap_predictions
 from qdyn.errors import ArgumentError
 from qdyn.evaluation.metrics import (
     Horizon,

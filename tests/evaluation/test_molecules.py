@@ -7,9 +7,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from qdyn.data.molecule_properties import PROPERTIES, molecule_properties
+from qdyn.data.molecules.properties import PROPERTIES, molecule_properties
+from qdyn.data.molecules.small_molecules import small_molecules
 from qdyn.data.sequences import SequenceDataset
-from qdyn.data.small_molecules import small_molecules
 from qdyn.data.smiles import SmilesVocabulary
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation import molecules as molecules_module

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import qdyn
-from qdyn.data.amino_acids import ProteinVocabulary, residues_of
+from qdyn.data.proteins.amino_acids import ProteinVocabulary, residues_of
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation.proteins import TagClassifier, judge_proteins, word_counts, word_divergence

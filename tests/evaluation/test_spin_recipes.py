@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from qdyn import SequenceDataset, evaluate, load_dataset
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 from qdyn.data.recipes import read_recipe
 from qdyn.errors import DatasetError
 from qdyn.models.baselines import ExactEvolution, MeanHamiltonian, Persistence

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
-from qdyn.data.generate import generate
+from qdyn.data.generation.generate import generate
 from qdyn.data.recipes import Recipe
 from qdyn.errors import ConfigError, RunError
 from qdyn.evaluation.sweeps import SweepConfig, load_sweep, run_sweep, trials_of

@@ -18,10 +18,10 @@ from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.data.smiles import QM9_VOCABULARY, SmilesVocabulary
 from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.dropout import BatchDropout, share_of_batch
-from qdyn.models.hybrid_decoder import HybridDecoder
-from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
-from qdyn.models.hybrid_decoder_gradients import measured_scores
-from qdyn.models.hybrid_decoder_scores import quantum_scores
+from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
+from qdyn.models.hybrid_decoder.decoder import HybridDecoder
+from qdyn.models.hybrid_decoder.gradients import measured_scores
+from qdyn.models.hybrid_decoder.scores import quantum_scores
 from qdyn.models.lstm_decoder import LSTMDecoder, LSTMDecoderConfig
 from qdyn.models.token_model import TokenModel
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig

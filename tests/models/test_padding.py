@@ -11,8 +11,8 @@ from qdyn.data.sequences import SequenceDataset
 from qdyn.models.base import Predictor
 from qdyn.models.baselines import Bigram, NGram, TaggedNGram, Unigram
 from qdyn.models.config import ModelConfig
-from qdyn.models.hybrid_decoder import HybridDecoder
-from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
+from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
+from qdyn.models.hybrid_decoder.decoder import HybridDecoder
 from qdyn.models.registry import build_model
 from qdyn.models.transformer import Transformer
 from qdyn.models.transformer_config import TransformerConfig

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from qdyn.data.molecule_properties import PROPERTIES, canonical_smiles
+from qdyn.data.molecules.properties import PROPERTIES, canonical_smiles
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.data.smiles import QM9_VOCABULARY, SmilesVocabulary
 from qdyn.errors import ArgumentError
 from qdyn.models.base import Predictor
 from qdyn.models.baselines.tokens import Bigram
-from qdyn.models.hybrid_decoder import HybridDecoder
-from qdyn.models.hybrid_decoder_cache import CACHED_SCORES, PreparedDecoder
-from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
+from qdyn.models.hybrid_decoder.cache import CACHED_SCORES, PreparedDecoder
+from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
+from qdyn.models.hybrid_decoder.decoder import HybridDecoder
 from qdyn.models.lstm_decoder import LSTMDecoder, LSTMDecoderConfig
 from qdyn.models.sampling import BLOCK, Frame, sample_sequences, strings_of
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import chi2
 
-from qdyn.dynamics.matrix_product_state import MatrixProductState
+from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
 from qdyn.errors import ArgumentError
 from qdyn.quantum.sampling import outcome_basis, samples
 from qdyn.quantum.states import haar_random_states, product_state

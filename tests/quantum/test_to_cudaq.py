@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from qdyn.circuits.cudaq import CudaqExecutor
-from qdyn.circuits.encodings import amplitude_encoding
+from qdyn.circuits.encodings.vectors import amplitude_encoding
+from qdyn.circuits.executors.cudaq import CudaqExecutor
 from qdyn.errors import ArgumentError, MissingExtraError
 from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian, TransverseFieldIsing
@@ -43,8 +43,8 @@ def test_the_matrix_is_ours_in_either_order_of_the_bits(model: Hamiltonian) -> N
 def test_expectations_that_cudaq_observes_are_ours(model: Hamiltonian) -> None:
     """The state is prepared gate by gate, so that no matrix or vector changes hands."""
     cudaq = pytest.importorskip("cudaq")
-    from qdyn.circuits.cudaq import kernel_arguments
-    from qdyn.circuits.cudaq_kernel import run_gates
+    from qdyn.circuits.executors.cudaq import kernel_arguments
+    from qdyn.circuits.executors.cudaq_kernel import run_gates
 
     psi = haar_random_states(n_qubits=model.n_sites, seed=5)
     (circuit,) = amplitude_encoding(psi).circuits()

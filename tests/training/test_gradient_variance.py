@@ -9,7 +9,7 @@ import torch
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ArgumentError
 from qdyn.models.config import ModelConfig
-from qdyn.models.qsa import QSAPredictor
+from qdyn.models.qsa.predictor import QSAPredictor
 from qdyn.training.gradient_variance import gradient_variance
 
 

@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from qdyn.circuits.ansatz import ansatz
+from qdyn.circuits.ansatz.variational import ansatz
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ConfigError
-from qdyn.models.qsa import QSAPredictor
+from qdyn.models.qsa.predictor import QSAPredictor
 from qdyn.training.callbacks import Callback
 from qdyn.training.config import RunConfig
 from qdyn.training.lbfgs import HISTORY, EnsembleLBFGS

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qdyn.data.molecules import read_molecules
-from qdyn.data.small_molecules import small_molecules
+from qdyn.data.molecules.files import read_molecules
+from qdyn.data.molecules.small_molecules import small_molecules
 from qdyn.data.smiles import SmilesVocabulary
 from qdyn.models.base import Conditioned
 from qdyn.shipped import shipped_folder, shipped_names

@@ -16,7 +16,7 @@ from torch import nn
 
 import qdyn
 from qdyn.data.sequences import SequenceDataset
-from qdyn.models.hybrid_decoder_config import HybridDecoderConfig
+from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
 from qdyn.training.processes import ALONE, Processes
 

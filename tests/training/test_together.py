@@ -11,12 +11,12 @@ import torch
 
 import qdyn
 from qdyn import SequenceDataset
-from qdyn.data.forecast_windows import WindowPlan, forecast_windows
+from qdyn.data.series.forecast_windows import WindowPlan, forecast_windows
 from qdyn.data.timeseries import series
 from qdyn.errors import ArgumentError, DatasetError, OutputError
 from qdyn.models.config import ModelSection
 from qdyn.models.registry import build_model
-from qdyn.models.series_config import QLSTMConfig, SeriesEncoderConfig
+from qdyn.models.series.config import QLSTMConfig, SeriesEncoderConfig
 from qdyn.training.callbacks import Callback, Progress, StopRun
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
 from qdyn.training.loop import TrainingInterrupted

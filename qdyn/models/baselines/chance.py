@@ -22,7 +22,7 @@ class Chance(Baseline):
 
     $$L_1 = \psi(d) - \psi(1) \quad\text{(complex)}, \qquad L_1 = \psi(d/2) - \psi(1/2) \quad\text{(real)},$$
 
-    with $\psi$ the digamma function; see `qdyn.attention.diagnostics.chance_loss_1`. For D tokens: log D.
+    with $\psi$ the digamma function; see `qdyn.attention.qsa.diagnostics.chance_loss_1`. For D tokens: log D.
 
     The draw for sequence b and step j depends on the seed, b and j alone and not on the data, so that a
     forecast is repeatable and a longer context does not change the forecasts made before.

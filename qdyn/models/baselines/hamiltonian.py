@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from qdyn.checks import check_integer
-from qdyn.data.hamiltonian_recipe import couplings_among, form_of_recipe, is_closed
 from qdyn.data.sequences import SequenceDataset
+from qdyn.data.spins.hamiltonian_recipe import couplings_among, form_of_recipe, is_closed
 from qdyn.dynamics.evolve import evolve
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.models.baselines.common import Baseline, LinearMap, Training, check_dimension

@@ -1,0 +1,1 @@
+"""Quantum self-attention: overlaps, observables, losses, and the circuits that measure them."""

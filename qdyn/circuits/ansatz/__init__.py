@@ -1,0 +1,1 @@
+"""Variational unitaries: as matrices applied to states, as layers, as circuits of gates."""

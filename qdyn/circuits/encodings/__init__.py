@@ -1,0 +1,1 @@
+"""Ways to put data, positions, matrices and whole states into a circuit."""

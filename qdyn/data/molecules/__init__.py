@@ -1,0 +1,1 @@
+"""Molecules as sequences of tokens: from files, QM9, enumerated; their properties and graphs."""

@@ -1,0 +1,1 @@
+"""Proteins as sequences of amino acids: from FASTA files and synthetic families; split by identity."""

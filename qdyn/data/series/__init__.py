@@ -1,0 +1,1 @@
+"""Time series as windows: of the published series, and of a table of your own."""

@@ -1,0 +1,1 @@
+"""Spin systems as sequences: trajectories, quantum jumps and observables, from the sections of a recipe."""

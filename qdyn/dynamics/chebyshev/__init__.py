@@ -1,0 +1,1 @@
+"""The Chebyshev method: its plan, its compiled kernels, and the same in torch operations."""

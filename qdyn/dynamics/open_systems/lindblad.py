@@ -1,0 +1,260 @@
+"""evolve_open(): the Lindblad equation for density matrices of few sites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qdyn.checks import check_choice, check_finite, check_positive
+from qdyn.dynamics.evolve import InitialState, Observables, check_problem, product_start
+from qdyn.dynamics.methods import Problem
+from qdyn.dynamics.open_systems.density_trajectory import DensityTrajectory, expectations_of
+from qdyn.dynamics.open_systems.dissipation import Generator, Window, choose_window, lindblad
+from qdyn.dynamics.open_systems.jumps import check_channels, check_open
+from qdyn.dynamics.trajectory import Quantity
+from qdyn.errors import ArgumentError
+from qdyn.memory import check_memory, empty_tensor
+from qdyn.processors import over_threads
+from qdyn.quantum.channels import Channel
+from qdyn.quantum.hamiltonians import Hamiltonian
+from qdyn.quantum.kernel_operator import zeros
+
+_DEFAULT_ERROR = 1e-10
+_BLOCK_BYTES = 2**27
+
+
+def evolve_open(
+    hamiltonian: Hamiltonian,
+    initial_state: InitialState,
+    times: Sequence[float] | Tensor | NDArray[Any],
+    *,
+    channels: Channel | Sequence[Channel],
+    observables: Observables = None,
+    store: Literal["states", "none"] = "states",
+    error: float | None = None,
+) -> DensityTrajectory:
+    """Solve the Lindblad equation for the density matrix of a small system.
+
+        d rho / dt = -i [H, rho] + sum_k (L_k rho L_k^H - L_k^H L_k rho / 2 - rho L_k^H L_k / 2)
+
+    by Chebyshev expansion with a generator that is never a matrix. A density matrix has 4**n entries: beyond
+    7 or 8 sites `quantum_jumps` is the way.
+
+    Args:
+        hamiltonian: H, static; single or a batch.
+        initial_state: a pure state, by name or (2**n,) or (batch, 2**n), or a density matrix, (2**n, 2**n) or
+            (batch, 2**n, 2**n). A square array of two axes is read as a density matrix.
+        times: increasing times >= 0 in units of 1/J; the initial state is that at t = 0.
+        channels: what the environment does: see `dephasing`, `decay`, `excitation`, `depolarising`.
+        observables: names or `Observable` objects that are linear in rho.
+        store: "states" keeps every density matrix, "none" only the expectation values.
+        error: largest error of an entry; 1e-10 when None.
+
+    Returns:
+        A `DensityTrajectory`.
+
+    Raises:
+        ArgumentError: an argument breaks its rule, H depends on time, or an observable is not linear.
+        MemoryLimitError: the density matrices do not fit in memory.
+
+    Source: G. Lindblad, Communications in Mathematical Physics 48, 119 (1976).
+
+    Example:
+        >>> from qdyn import TransverseFieldIsing, dephasing, product_state
+        >>> H = TransverseFieldIsing(1, field=0.0)
+        >>> traj = evolve_open(H, product_state("+"), [0.0, 2.0], channels=dephasing(0.5))
+        >>> (2 * traj.density_matrices[:, 0, 1].real).round(decimals=6)  # exp(-t / T_2)
+        tensor([1.0000, 0.3679], dtype=torch.float64)
+    """
+    check_choice("store", store, ["states", "none"])
+    settled = check_channels(channels)
+    if error is not None:
+        check_positive("error", error)
+    matrices, batched = _density_matrices(initial_state, getattr(hamiltonian, "n_sites", 0))
+    some_state = torch.zeros(matrices.shape[:2], dtype=torch.complex128)
+    some_state[:, 0] = 1
+    start = some_state if batched else some_state[0]
+    dtype = torch.complex128
+    problem, has_batch = check_problem(hamiltonian, start, times, observables, "states", None, dtype, "cpu")
+    check_open(problem)
+    for observable in problem.observables:
+        if not observable.is_linear:
+            raise ArgumentError(
+                f"Argument `observables` must be linear in rho, but {observable.name!r} is not."
+            )
+    matrices = matrices.expand(problem.n_trajectories, -1, -1)
+    kept = 16 * problem.n_trajectories * problem.n_times * problem.dimension**2
+    check_memory(
+        kept if store == "states" else 0,
+        f"Storing {problem.n_times} density matrices of {problem.n_sites} sites",
+        remedy='Keep expectation values only (store="none"), or sample quantum_jumps.',
+    )
+    return _solve(problem, matrices, settled, store == "states", error or _DEFAULT_ERROR, has_batch)
+
+
+def _solve(  # noqa: PLR0917
+    problem: Problem,
+    matrices: Tensor,
+    channels: tuple[Channel, ...],
+    stored: bool,
+    error: float,
+    batched: bool,
+) -> DensityTrajectory:
+    from qdyn.dynamics.lane_kernels import LANES
+
+    dimension, n_times = problem.dimension, problem.n_times
+    generator = lindblad(problem.hamiltonian, channels)
+    n_zero = int((problem.times == 0).sum())
+    later = problem.times.numpy()[n_zero:]
+    kept = (
+        empty_tensor(problem.n_trajectories, n_times, dimension, dimension, dtype=torch.complex128)
+        if stored
+        else None
+    )
+    values: dict[str, list[Tensor]] = {seen.name: [] for seen in problem.observables}
+    window = (
+        choose_window(
+            generator, times=later, error=error, n_rows_bytes=16 * LANES << generator.operators.n_sites
+        )
+        if len(later)
+        else None
+    )
+    room = max(1, _BLOCK_BYTES // (16 * n_times * dimension**2))
+    for first in range(0, problem.n_trajectories, room):
+        members = np.arange(first, min(first + room, problem.n_trajectories))
+        part = slice(first, int(members[-1]) + 1)
+        own = kept[part] if kept is not None else None
+        if own is None:
+            own = empty_tensor(len(members), n_times, dimension, dimension, dtype=torch.complex128)
+        own[:, :n_zero] = matrices[part, None]
+        if window is not None:
+            planes = _as_planes(matrices[part].reshape(len(members), -1), 2**generator.operators.n_sites)
+            vectors = own.reshape(len(members), n_times, dimension**2)
+            _run(problem, generator, window, planes, members, vectors)
+        for observable in problem.observables:
+            values[observable.name].append(expectations_of(observable, own, first))
+    trim = slice(None) if batched else 0
+    return DensityTrajectory(
+        density_matrices=None if kept is None else kept[trim],
+        times=problem.times,
+        expectations={name: torch.cat(parts)[trim] for name, parts in values.items()},
+        n_sites=problem.n_sites,
+        hamiltonian=repr(problem.hamiltonian),
+        channels=tuple(repr(channel) for channel in channels),
+        quantities={seen.name: Quantity(seen.label, seen.unit, seen.axes) for seen in problem.observables},
+        parameters=problem.hamiltonian.parameters,
+        formula=problem.hamiltonian.formula,
+        parameter_axes=problem.hamiltonian.parameter_axes,
+        details={
+            "estimated_error": error,
+            "vectors_a_window": float(window.lengths.max()) if window is not None else 0.0,
+        },
+    )
+
+
+def _run(  # noqa: PLR0917
+    problem: Problem,
+    generator: Generator,
+    window: Window,
+    initial: NDArray[np.float64],
+    members: NDArray[np.int64],
+    out: Tensor,
+) -> None:
+    """Follow ``members`` to all times > 0, spread over threads.
+
+    Args:
+        problem: what the times and the members belong to.
+        generator: what they obey.
+        window: how far one Chebyshev basis reaches.
+        initial: their initial vectors as real planes, (members or 1, 2, 2**sites).
+        members: indices of trajectories of the problem.
+        out: takes the vectors from the first time > 0 on, (members, times, at most 2**sites), complex.
+    """
+    from qdyn.dynamics.lane_kernels import GAP, LANES
+    from qdyn.dynamics.open_systems import lindblad_kernels as kernels
+
+    operators = generator.operators
+    dimension = 2**operators.n_sites
+    times = problem.times.numpy()
+    n_zero = int((times == 0).sum())
+    real = torch.view_as_real(out).reshape(*out.shape[:2], -1).numpy()
+
+    def of_members(values: NDArray[Any]) -> NDArray[Any]:
+        return values if len(values) == 1 else values[members]
+
+    shared = (
+        of_members(generator.radii),
+        of_members(generator.middles),
+        of_members(window.lengths),
+        of_members(window.spans),
+        of_members(operators.energies),
+        generator.damping,
+        generator.shift,
+        operators.flips,
+        of_members(operators.coefficients),
+        operators.masks,
+        operators.signs,
+        operators.turns,
+    )
+
+    def follow(part: NDArray[np.int64]) -> None:
+        length = 2 * (dimension * LANES + GAP) + kernels.PADDING
+        rows, nodes = (
+            zeros(int(count) * length, np.float64) for count in (window.lengths.max(), window.n_nodes)
+        )
+        kernels.follow(part, initial, times[n_zero:], real, n_zero, *shared, rows, nodes, dimension)
+
+    n_threads = max(1, min(len(members) // LANES, torch.get_num_threads()))
+    over_threads(follow, len(members), n_threads)
+
+
+def _as_planes(states: Tensor, dimension: int) -> NDArray[np.float64]:
+    """(vectors, dim) complex as (vectors, 2, dimension) real, zeros beyond dim."""
+    planes = np.zeros((len(states), 2, dimension))
+    planes[:, 0, : states.shape[1]] = states.real.numpy(force=True)
+    planes[:, 1, : states.shape[1]] = states.imag.numpy(force=True)
+    return planes
+
+
+def _density_matrices(initial_state: InitialState, n_sites: int) -> tuple[Tensor, bool]:
+    """The initial state as density matrices (batch, dim, dim), and whether there was a batch axis."""
+    product = product_start(initial_state, n_sites)
+    try:
+        states = torch.as_tensor(initial_state if product is None else product.vectors()).to(torch.complex128)
+    except (TypeError, ValueError, RuntimeError):
+        raise ArgumentError(
+            f"Argument `initial_state` must be a tensor or array, not of type {type(initial_state).__name__}."
+        ) from None
+    dimension = 2**n_sites
+    check_finite("initial_state", states)
+    if states.shape[-2:] == (dimension, dimension) and states.ndim in (2, 3):
+        matrices = states if states.ndim == 3 else states[None]
+        traces = matrices.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
+        hermitian = float((matrices - matrices.mH).abs().max()) < 1e-8
+        if not hermitian or float((traces - 1).abs().max()) > 1e-8:
+            raise ArgumentError(
+                "Argument `initial_state` must hold Hermitian density matrices of trace 1, but does not."
+            )
+        lowest = float(torch.linalg.eigvalsh(matrices).min())
+        if lowest < -1e-8:
+            raise ArgumentError(
+                f"Argument `initial_state` must hold positive density matrices, "
+                f"but one has the eigenvalue {lowest:g}."
+            )
+        return matrices, states.ndim == 3
+    if states.ndim in (1, 2) and states.shape[-1] == dimension:
+        vectors = states.reshape(-1, dimension)
+        norms = torch.linalg.vector_norm(vectors, dim=-1)
+        if float((norms - 1).abs().max()) > 1e-8:
+            raise ArgumentError("Argument `initial_state` must hold unit vectors, but does not.")
+        return vectors[:, :, None] * vectors[:, None, :].conj(), states.ndim == 2
+    raise ArgumentError(
+        f"Argument `initial_state` must have shape ({dimension},), (batch, {dimension}), "
+        f"({dimension}, {dimension}) or (batch, {dimension}, {dimension}) for {n_sites} sites, "
+        f"but has shape {tuple(states.shape)}."
+    )

@@ -1,0 +1,1 @@
+"""Long chains: matrix-product states and their time evolution."""

@@ -1,0 +1,1 @@
+"""The decoder of molecules, its circuits' scores and gradients, and its published weights."""

@@ -1,0 +1,1 @@
+"""Predictors made of quantum self-attention: closed form, measured on circuits, projected."""

@@ -1,0 +1,1 @@
+"""Forecasters of time series: encoders, QASA, QnnFormer and QLSTM."""

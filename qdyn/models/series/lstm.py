@@ -1,0 +1,82 @@
+r"""QLSTM: a long short-term memory whose gates are circuits of 8 qubits.
+
+With the embedded value x_t and the state h of the step before,
+
+$$v = \mathrm{LN}(\tanh(W [x_t; h] + b)), \quad a_g = W_g\, q(v; w_g) + b_g, \quad g \in \{f, i, c, o\},$$
+$$c \leftarrow \sigma(a_f)\, c + \sigma(a_i) \tanh(a_c), \quad h \leftarrow \sigma(a_o) \tanh c, \quad
+out_t = \mathrm{drop}\, \mathrm{LN}(h + x_t).$$
+
+Source: arXiv:2504.05336 and the program of its authors.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from qdyn.attention.series_circuits import LSTM_WEIGHTS, N_LSTM, qlstm_readings, qlstm_rotations
+from qdyn.data.sequences import SequenceMetadata
+from qdyn.models.initial import kaiming_linear
+from qdyn.models.series.config import QLSTMConfig
+from qdyn.models.series.dropout import Drop
+from qdyn.models.series.predictor import SeriesPredictor
+
+_GATES = 4
+_INITIAL_ANGLE = 0.01
+
+
+class QLSTM(SeriesPredictor):
+    """A recurrent forecaster: causal by construction.
+
+    Args:
+        config: What a preset's ``model`` section says.
+        metadata: Of real vectors of any length.
+        seed: Fixes the initial parameters and what is dropped in training.
+
+    Example:
+        >>> data = SequenceMetadata("series", "real", 1, normalised=False)
+        >>> sum(parameter.numel() for parameter in QLSTM(QLSTMConfig(), data).parameters())
+        3929
+    """
+
+    name, label = "qlstm", "QLSTM"
+
+    def __init__(self, config: QLSTMConfig, metadata: SequenceMetadata, *, seed: int = 0) -> None:
+        # PyTorch draws initial parameters from its global generator, which is left as it was.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            super().__init__(config, metadata, seed=seed)
+            width = config.width
+            self.narrow = kaiming_linear(2 * width, N_LSTM)
+            self.norm = nn.LayerNorm(N_LSTM)
+            self.weights = nn.Parameter(_INITIAL_ANGLE * torch.randn(_GATES, *LSTM_WEIGHTS))
+            self.widen = nn.ModuleList(nn.Linear(N_LSTM, width) for _ in range(_GATES))
+            self.out_norm = nn.LayerNorm(width)
+            self._add_head()
+
+    def dropped(self, batch: int, steps: int) -> int:
+        """See `SeriesPredictor.dropped`."""
+        return 2 * batch * steps * self.config.width
+
+    def hidden(
+        self,
+        embedded: Float[Tensor, "tokens width"],
+        mask: Bool[Tensor, "batch time"] | None,
+        drop: Drop,
+        shape: tuple[int, int],
+    ) -> Float[Tensor, "tokens width"]:
+        """See `SeriesPredictor.hidden`; what is left out by ``mask`` comes last and is not told apart."""
+        values = embedded.reshape(*shape, -1)
+        state = torch.zeros_like(values[:, 0])
+        cell = torch.zeros_like(state)
+        states = []
+        rotations = qlstm_rotations(self.weights)
+        for now in values.unbind(1):
+            v = self.norm(torch.tanh(self.narrow(torch.cat([now, state], dim=-1))))
+            read = qlstm_readings(v, *rotations)
+            forget, enter, change, show = (widen(one) for widen, one in zip(self.widen, read, strict=True))
+            cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(change)
+            state = torch.sigmoid(show) * torch.tanh(cell)
+            states.append(state)
+        return drop(self.out_norm(torch.stack(states, dim=1).reshape(embedded.shape) + embedded))
