@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from qdyn.checks import check_integer
 from qdyn.data.sequences import SequenceMetadata
+from qdyn.models.conditions import condition_map
 from qdyn.models.decoder_config import DecoderSection
 from qdyn.models.dropout import BatchDropout
-from qdyn.models.token_model import TokenModel, condition_map
+from qdyn.models.token_model import TokenModel
 
 
 @dataclass(frozen=True)

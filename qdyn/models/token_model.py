@@ -1,28 +1,27 @@
-"""What all trainable models of molecules share: losses and forecasts from logits, conditions, likelihoods."""
+"""What all trainable models of molecules share: losses and forecasts from logits, likelihoods."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from qdyn.checks import check_choice, check_finite, check_integer
-from qdyn.data.sequences import SequenceDataset, SequenceMetadata
+from qdyn.data.sequences import SequenceMetadata
 from qdyn.data.smiles import SmilesVocabulary
 from qdyn.errors import ArgumentError, ConfigError
-from qdyn.models.base import Predictor
+from qdyn.models.conditions import ConditionedModel
 from qdyn.models.decoder_config import DecoderSection
 
 LOSS_NAMES = ("L_1",)
 _BATCH = 1024
 
 
-class TokenModel(nn.Module, Predictor):
+class TokenModel(ConditionedModel):
     """A trainable model of tokens that may be told conditions; a subclass defines `forward`.
 
     Args:
@@ -101,30 +100,6 @@ class TokenModel(nn.Module, Predictor):
         with torch.no_grad():
             logits, _ = self(inputs.reshape(-1, inputs.shape[-1]), flat, flat_mask)
         return logits.softmax(-1).reshape(*inputs.shape, -1)
-
-    def with_conditions(self, conditions: Mapping[str, Tensor]) -> Predictor:
-        """The same model for sequences of these conditions, name -> (batch,), to judge it like any other.
-
-        Raises:
-            ArgumentError: one that the model is told is missing.
-        """
-        names = self.config.conditions
-        if not names:
-            return self
-        if missing := [name for name in names if name not in conditions]:
-            raise ArgumentError(f"Argument `conditions` must hold {missing[0]!r}, which the model is told.")
-        return _Told(self, torch.stack([conditions[name] for name in names], -1))
-
-    def warm_start(self, dataset: SequenceDataset) -> None:
-        """Find the mean and the standard deviation of the conditions, where they are standardised."""
-        names = self.config.conditions
-        if not (names and self.config.standardise):
-            return
-        known = dataset.conditions
-        table = torch.stack([known[name].double() for name in names], -1)
-        for part in self.modules():
-            if isinstance(part, ConditionMap):
-                part.measure(table)
 
     @torch.no_grad()
     def negative_log_likelihood(
@@ -207,73 +182,6 @@ class TokenModel(nn.Module, Predictor):
         if self.vocabulary is None:
             raise ArgumentError("Argument `smiles` needs a decoder of SMILES, but its words are no SMILES.")
         return self.vocabulary
-
-    def _check_conditions(self, inputs: Tensor, conditions: Tensor | None) -> None:
-        wanted = self.config.conditions
-        if conditions is None and wanted:
-            raise ArgumentError(
-                f"Argument `conditions` must hold {', '.join(wanted)} of every molecule, but is missing."
-            )
-        if conditions is not None and not wanted:
-            raise ArgumentError("Argument `conditions` must be None for a decoder that is told none.")
-        if conditions is not None and tuple(conditions.shape) != (len(inputs), len(wanted)):
-            raise ArgumentError(
-                f"Argument `conditions` must have shape ({len(inputs)}, {len(wanted)}), "
-                f"but has {tuple(conditions.shape)}."
-            )
-
-
-class ConditionMap(nn.Linear):
-    r"""A linear map of standardised conditions, $W (c - \bar c) / \sigma + b$.
-
-    Until `measure` has seen data, the mean is 0 and the standard deviation 1.
-
-    Args:
-        inputs: Number of conditions.
-        outputs: Number of outputs.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs)
-        self.register_buffer("mean", torch.zeros(inputs))
-        self.register_buffer("deviation", torch.ones(inputs))
-
-    @torch.no_grad()
-    def measure(self, table: Float[Tensor, "sequences conditions"]) -> None:
-        """Take mean and standard deviation from a table; a condition that never changes keeps 1."""
-        spread = table.std(0, correction=0)
-        self.mean.copy_(table.mean(0))
-        self.deviation.copy_(torch.where(spread > 0, spread, 1.0))
-
-    def forward(self, conditions: Float[Tensor, "batch conditions"]) -> Float[Tensor, "batch outputs"]:
-        """The map of raw values."""
-        return super().forward((conditions - self.mean) / self.deviation)
-
-
-def condition_map(config: DecoderSection, outputs: int) -> nn.Linear:
-    """The linear map of conditions that a configuration asks for."""
-    kind = ConditionMap if config.standardise else nn.Linear
-    return kind(len(config.conditions), outputs)
-
-
-class _Told(Predictor):
-    """A model that has been told the conditions of the sequences that it is to forecast."""
-
-    def __init__(self, model: TokenModel, conditions: Tensor) -> None:
-        self._model = model
-        self.name, self.label, self.metadata = model.name, model.label, model.metadata
-        self._conditions = conditions
-
-    def forecast(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        return self._model.forecast(inputs, mask, self._conditions)
-
-    def attention_weights(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
-        attentive: Any = self._model
-        found: Tensor = attentive.attention_weights(inputs, mask, self._conditions)
-        return found
 
 
 def _smiles_vocabulary(metadata: SequenceMetadata, block: int) -> SmilesVocabulary | None:

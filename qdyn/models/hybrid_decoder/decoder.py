@@ -28,11 +28,12 @@ from torch import Tensor, nn
 from qdyn.checks import check_finite
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ArgumentError
+from qdyn.models.conditions import condition_map
 from qdyn.models.dropout import BatchDropout
 from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
 from qdyn.models.hybrid_decoder.gradients import measured_scores
 from qdyn.models.hybrid_decoder.scores import property_angles, quantum_scores
-from qdyn.models.token_model import TokenModel, condition_map
+from qdyn.models.token_model import TokenModel
 
 if TYPE_CHECKING:
     from qdyn.models.sampling import Continuation
