@@ -9,21 +9,27 @@ which is trained with the rest. It is added to the scores of any mechanism: its 
 `qdyn.attention.mechanism`). Bins start at zero: before training the graph is not there.
 
 Whoever forecasts element j + 1 from those up to j must not see a bond that a later element makes: see
-`causal_path_bins`.
+`GraphBins`, which reads graphs from tokens. Contacts and other graphs that are known beforehand come as bins
+from `contact_bins` and `path_bins`.
 
 Source: C. Ying et al., arXiv:2106.05234 (Graphormer), equation 6.
 """
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
-from qdyn.checks import check_integer
-from qdyn.data.molecules.graphs import TokenGraph
+from qdyn.checks import check_choice, check_integer
+from qdyn.data.molecules.graphs import BondReader
+from qdyn.data.proteins.amino_acids import LETTERS, is_protein_vocabulary
+from qdyn.data.smiles import SPECIAL
 from qdyn.errors import ArgumentError
 
 UNREACHABLE = -1
@@ -79,37 +85,145 @@ def path_bins(
     return torch.where(distances < 0, longest + 2, distances.clamp_max(longest + 1))
 
 
-def causal_path_bins(graphs: Sequence[TokenGraph], *, longest: int) -> Int64[Tensor, "batch time time"]:
-    """Bins of the paths between tokens of SMILES; row i knows the bonds that tokens up to i make.
+class GraphBins(nn.Module):
+    """Bins of paths in the graph that words of a sequence draw: rows of tokens to the bin of every pair.
 
-    A ring that closes later does not shorten a path yet, so that forecasts see the past alone. A token that
-    is no atom has no path to any other, nor to itself.
+    A row knows the bonds that its own and earlier words make, and no ring that closes later, so that
+    forecasts see the past alone; what is in the past of neither of two elements is not asked. A word that is
+    no vertex has no path to any other, nor to itself.
 
     Args:
-        graphs: One for each sequence, of equal length: see `qdyn.data.molecules.graphs.token_graphs`.
-        longest: See `path_bins`.
+        longest: The longest path with a bin of its own, >= 1.
 
-    Returns:
-        (batch, T, T), for `GraphBias` of ``longest + 3`` bins.
+    Attributes:
+        count: How many bins there are: see `path_bins`.
+    """
+
+    def __init__(self, *, longest: int) -> None:
+        super().__init__()
+        self.longest = check_integer("longest", longest, minimum=1)
+        self.count = longest + 3
+
+    def forward(self, tokens: Int64[Tensor, "batch time"]) -> Int64[Tensor, "batch time time"]:
+        """The bin of every pair, the same for (i, j) and (j, i).
+
+        Args:
+            tokens: Numbers of words.
+        """
+        return path_bins(self.distances(tokens), longest=self.longest)
+
+    @abstractmethod
+    def distances(self, tokens: Int64[Tensor, "batch time"]) -> Int64[Tensor, "batch time time"]:
+        """The length of the shortest path that is known once the later of two words is."""
+
+
+class BondBins(GraphBins):
+    """Of molecules: the bonds between atoms from one to another, read from the tokens of SMILES.
+
+    Args:
+        vocabulary: Tokens of SMILES in the order of their numbers.
+        longest: See `GraphBins`.
 
     Example: the first and the third atom of a ring are two bonds apart until it closes, then one.
-        >>> from qdyn.data.molecules.graphs import token_graph
-        >>> ring = causal_path_bins([token_graph(["C", "1", "C", "C", "1", "O"])], longest=4)[0]
+        >>> ring = BondBins(["C", "1", "O"], longest=4)(torch.tensor([[0, 1, 0, 0, 1, 2]]))[0]
         >>> int(ring[3, 0]), int(ring[5, 3]), int(ring[5, 0])
         (2, 1, 2)
     """
-    rows = []
-    for graph in graphs:
-        atoms = torch.from_numpy(graph.atoms >= 0)
-        steps = len(graph.atoms)
-        times = sorted({place for _, _, place in graph.bonds})
-        bins = torch.full((steps, steps), UNREACHABLE)
-        # The graph changes only where a token makes a bond.
-        for begin, end in zip([0, *times], [*times, steps], strict=True):
-            distance = shortest_paths(torch.from_numpy(graph.adjacency(begin + 1)))
-            bins[begin:end] = distance[begin:end]
-        rows.append(torch.where(atoms[:, None] & atoms, bins, UNREACHABLE))
-    return path_bins(torch.stack(rows), longest=longest)
+
+    def __init__(self, vocabulary: Sequence[str], *, longest: int) -> None:
+        super().__init__(longest=longest)
+        self.reader = BondReader(vocabulary)
+
+    def distances(self, tokens: Int64[Tensor, "batch time"]) -> Int64[Tensor, "batch time time"]:
+        """See `GraphBins.distances`."""
+        found = self.reader(tokens)
+        steps = tokens.shape[1]
+        # Longer than any path; short integers, since what is read and written is what this costs.
+        none = steps
+        own = torch.where(found.atoms, 0, none).to(torch.int16)
+        known = own.new_zeros(len(tokens), 0, 0)
+        rows = []
+        for step in range(steps):
+            known = pad(known, (0, 1, 0, 1), value=none)
+            corner = torch.arange(step + 1, device=tokens.device) == step
+            known = torch.where(corner & corner[:, None], own[:, step, None, None], known)
+            first, second = found.bonds[:, step].unbind(-1)
+            from_first, from_second = (
+                known.gather(1, place.clamp_min(0)[:, None, None].expand(-1, 1, step + 1))
+                for place in (first, second)
+            )
+            # A shorter path leads through the new bond, one way or the other.
+            through = 1 + torch.minimum(from_first.mT + from_second, from_second.mT + from_first)
+            known = torch.where((first >= 0)[:, None, None], torch.minimum(known, through), known)
+            rows.append(pad(known[:, step], (0, steps - 1 - step), value=none))
+        table = torch.stack(rows, 1).long()
+        later = torch.ones(steps, steps, dtype=torch.bool, device=tokens.device).tril()
+        table = torch.where(later, table, table.mT)
+        return torch.where(table < none, table, UNREACHABLE)
+
+
+class ChainBins(GraphBins):
+    """Of proteins: |i - j| between residues, the peptide bonds from one to another along the chain.
+
+    Args:
+        vocabulary: Words of proteins in the order of their numbers.
+        longest: See `GraphBins`.
+
+    Example: nothing leads to the tag in front.
+        >>> chain = ChainBins(["<bos>", "<kind=x>", "M", "K"], longest=2)
+        >>> chain(torch.tensor([[0, 1, 2, 3, 3, 2]]))[0, 5].tolist()
+        [4, 4, 3, 2, 1, 0]
+    """
+
+    residues: Tensor
+
+    def __init__(self, vocabulary: Sequence[str], *, longest: int) -> None:
+        super().__init__(longest=longest)
+        self.register_buffer(
+            "residues", torch.tensor([word in LETTERS for word in vocabulary]), persistent=False
+        )
+
+    def distances(self, tokens: Int64[Tensor, "batch time"]) -> Int64[Tensor, "batch time time"]:
+        """See `GraphBins.distances`."""
+        residue = self.residues[tokens]
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        apart = (place[:, None] - place).abs()
+        return torch.where(residue[:, :, None] & residue[:, None], apart, UNREACHABLE)
+
+
+GraphName = Literal["none", "bonds", "chain"]
+
+
+def graph_bins(
+    name: GraphName, vocabulary: Sequence[str] | None, *, longest: int, where: str = "graph"
+) -> GraphBins | None:
+    """The bins of the graph that a preset names; None for "none".
+
+    Args:
+        name: "bonds" of molecules, "chain" of proteins, or "none".
+        vocabulary: Of the data; None where they are no tokens.
+        longest: See `GraphBins`.
+        where: What errors call the name.
+
+    Raises:
+        ArgumentError: the data draw no such graph.
+
+    Example:
+        >>> graph_bins("chain", ["the", "cat"], longest=4)
+        Traceback (most recent call last):
+        ...
+        qdyn.errors.ArgumentError: Argument `graph` 'chain' is for proteins, but the data are none.
+    """
+    check_choice(where, name, get_args(GraphName))
+    if name == "none":
+        return None
+    words = tuple(vocabulary or ())
+    if name == "bonds" and set(SPECIAL) <= set(words):
+        return BondBins(words, longest=longest)
+    if name == "chain" and is_protein_vocabulary(words):
+        return ChainBins(words, longest=longest)
+    suited = "molecules in SMILES" if name == "bonds" else "proteins"
+    raise ArgumentError(f"Argument `{where}` {name!r} is for {suited}, but the data are none.")
 
 
 def separation_bins(steps: int, *, edges: Sequence[int]) -> Int64[Tensor, "1 time time"]:

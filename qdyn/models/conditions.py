@@ -1,4 +1,4 @@
-r"""Telling a model what is known of whole sequences, such as couplings: what all models share that can be told.
+r"""Telling a model what is known of whole sequences, such as couplings or properties.
 
 A condition is one number a sequence. Conditions enter an embedding by a linear map that is learnt with the
 rest, $x_t \to x_t + W_c c + b_c$ at every step, of raw values or of standardised ones.

@@ -6,7 +6,8 @@ $$x \leftarrow x + \mathrm{Attention}(h, h, h), \quad h = \mathrm{LN}(x), \qquad
 x \leftarrow x + \mathrm{MLP}(\mathrm{LN}(x)),$$
 
 and a linear head reads the forecast: the logits of the next token, or what is added to the present vector to
-give the next one. Only the mechanism differs between models; a graph bias reaches it through `forward`.
+give the next one. Only the mechanism differs between models. What is known of a whole sequence is added to
+what every element is embedded as; a graph that the elements draw adds to the scores of every block.
 
 A mechanism that cannot be causal sees each prefix of the sequence as a sequence of its own, of which the last
 element's forecast counts: no forecast ever rests on what comes after.
@@ -20,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
+from qdyn.attention.graph_bias import GraphBias, graph_bins
 from qdyn.attention.mechanism import build as build_attention
 from qdyn.attention.qsa.readout import LOSSES, read_out
 from qdyn.checks import check_choice
@@ -28,11 +30,11 @@ from qdyn.data.sequences import SequenceMetadata
 from qdyn.data.tags import given_one_of, label_numbers, label_steps
 from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.adapters import make_adapter
-from qdyn.models.base import Predictor
+from qdyn.models.conditions import ConditionedModel, condition_map
 from qdyn.models.transformer_config import TransformerConfig
 
 
-class Transformer(nn.Module, Predictor):
+class Transformer(ConditionedModel):
     """A decoder that forecasts tokens, real vectors or quantum states by any attention mechanism.
 
     Args:
@@ -46,7 +48,7 @@ class Transformer(nn.Module, Predictor):
 
     Raises:
         ConfigError: what the configuration asks for does not suit the kind of data.
-        ArgumentError: what the mechanism cannot do.
+        ArgumentError: what the mechanism cannot do, or data that draw no such graph.
 
     Example:
         >>> metadata = SequenceMetadata("example", "token", 5)
@@ -57,6 +59,7 @@ class Transformer(nn.Module, Predictor):
         'softmax transformer'
     """
 
+    config: TransformerConfig
     metadata: SequenceMetadata
 
     def __init__(self, config: TransformerConfig, metadata: SequenceMetadata, *, seed: int = 0) -> None:
@@ -87,12 +90,20 @@ class Transformer(nn.Module, Predictor):
                 # The forecast starts near the present vector, on the side of the right sign and phase.
                 nn.init.normal_(self.head.weight, std=0.1 / math.sqrt(width))
                 nn.init.zeros_(self.head.bias)
+            if config.conditions:
+                self.condition_embedding = condition_map(config, width)
+        self.graph_bins = graph_bins(
+            config.graph, metadata.vocabulary, longest=config.graph_reach, where="model.graph"
+        )
+        if self.graph_bins is not None:
+            self.graph_bias = GraphBias(bins=self.graph_bins.count, heads=config.heads)
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
         self,
         inputs: Shaped[Tensor, "*_batch_time"],
         mask: Bool[Tensor, "batch time"] | None = None,
+        conditions: Float[Tensor, "batch conditions"] | None = None,
         *,
         bias: Float[Tensor, "#batch #heads time time"] | None = None,
     ) -> tuple[Shaped[Tensor, "batch time numbers"], list[Tensor]]:
@@ -101,30 +112,38 @@ class Transformer(nn.Module, Predictor):
         Args:
             inputs: Tokens (B, T), or vectors (B, T, d).
             mask: (B, T); False where an element takes no part in any forecast.
-            bias: Added to the logarithm of every block's attention weights.
+            conditions: Raw values (B, n), n the number of ``config.conditions``; None without conditions.
+            bias: Added to the logarithm of every block's attention weights, beside that of ``config.graph``.
 
         Returns:
             Logits (B, T, D) of tokens, or vectors (B, T, d) whose length is not fixed; weights
             (B, heads, T, T) of each block.
 
         Raises:
-            ArgumentError: more steps than there are positions for.
+            ArgumentError: more steps than there are positions for, or conditions that do not fit.
         """
+        self._check_conditions(inputs, conditions)
+        if self.graph_bins is not None:
+            drawn = self.graph_bias(self.graph_bins(inputs))
+            bias = drawn if bias is None else drawn + bias
         if self.config.causal:
-            return self._pass(inputs, mask, bias)
+            return self._pass(inputs, mask, conditions, bias)
         batch, steps = inputs.shape[:2]
         prefixes = torch.ones(steps, steps, dtype=torch.bool, device=inputs.device).tril()
         seen = prefixes if mask is None else prefixes & mask[:, None]
         repeated = inputs[:, None].expand(batch, steps, *inputs.shape[1:]).flatten(0, 1)
         own = None if bias is None else bias.expand(batch, -1, -1, -1).repeat_interleave(steps, dim=0)
-        found, weights = self._pass(repeated, seen.expand(batch, steps, steps).flatten(0, 1), own)
+        told = None if conditions is None else conditions.repeat_interleave(steps, dim=0)
+        found, weights = self._pass(repeated, seen.expand(batch, steps, steps).flatten(0, 1), told, own)
         last = torch.arange(steps, device=inputs.device)
         return (
             torch.unflatten(found, 0, (batch, steps))[:, last, last],
             [torch.unflatten(one, 0, (batch, steps))[:, last, :, last].movedim(0, 2) for one in weights],
         )
 
-    def _pass(self, inputs: Tensor, mask: Tensor | None, bias: Tensor | None) -> tuple[Tensor, list[Tensor]]:
+    def _pass(
+        self, inputs: Tensor, mask: Tensor | None, conditions: Tensor | None, bias: Tensor | None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Through all blocks once."""
         steps = inputs.shape[1]
         if self.positions is not None and steps > len(self.positions):
@@ -138,6 +157,8 @@ class Transformer(nn.Module, Predictor):
             x = x + self.positions[:steps]
         elif self.config.positions == "sinusoidal":
             x = x + sinusoidal_angles(torch.arange(steps), n_qubits=x.shape[-1]).to(x)
+        if conditions is not None:
+            x = x + self.condition_embedding(conditions.to(x.dtype))[:, None]
         x = self.dropout(x)
         weights = []
         for block in self.blocks:
@@ -156,6 +177,7 @@ class Transformer(nn.Module, Predictor):
         inputs: Shaped[Tensor, "*_batch_time"],
         targets: Shaped[Tensor, "*_batch_time"],
         mask: Bool[Tensor, "batch time"] | None = None,
+        conditions: Float[Tensor, "batch conditions"] | None = None,
         *,
         bias: Float[Tensor, "#batch #heads time time"] | None = None,
     ) -> Float[Tensor, " batch"]:
@@ -170,6 +192,7 @@ class Transformer(nn.Module, Predictor):
             inputs: Tokens (B, T), or vectors (B, T, d).
             targets: The elements that follow, of the same shape.
             mask: (B, T); steps where it is False are as if deleted.
+            conditions: As of `forward`.
             bias: As of `forward`.
 
         Raises:
@@ -177,7 +200,7 @@ class Transformer(nn.Module, Predictor):
         """
         unit = self.metadata.kind != "token" and self.metadata.normalised
         check_choice("loss", name, LOSSES if unit else ("L_1",))
-        found, _ = self(inputs, mask, bias=bias)
+        found, _ = self(inputs, mask, conditions, bias=bias)
         if unit:
             return LOSSES[name](read_out(_unit(found), targets.to(found.dtype), mask=mask))
         if self.metadata.kind == "token":
@@ -195,10 +218,13 @@ class Transformer(nn.Module, Predictor):
 
     @torch.no_grad()
     def forecast(
-        self, inputs: Shaped[Tensor, "*_batch_time"], mask: Bool[Tensor, "*batch time"] | None = None
+        self,
+        inputs: Shaped[Tensor, "*_batch_time"],
+        mask: Bool[Tensor, "*batch time"] | None = None,
+        conditions: Float[Tensor, "*batch conditions"] | None = None,
     ) -> Shaped[Tensor, "*_batch_time_numbers"]:
-        """Teacher-forced forecasts; see `Predictor.forecast`."""
-        found, _ = self(*self._flat(inputs, mask))
+        """Teacher-forced forecasts; see `Predictor.forecast`, and `forward` for the conditions."""
+        found, _ = self(*self._flat(inputs, mask, conditions))
         if self.metadata.kind == "token":
             found = found.softmax(-1)
         elif self.metadata.normalised:
@@ -207,10 +233,13 @@ class Transformer(nn.Module, Predictor):
 
     @torch.no_grad()
     def attention_weights(
-        self, inputs: Shaped[Tensor, "*_batch_time"], mask: Bool[Tensor, "*batch time"] | None = None
+        self,
+        inputs: Shaped[Tensor, "*_batch_time"],
+        mask: Bool[Tensor, "*batch time"] | None = None,
+        conditions: Float[Tensor, "*batch conditions"] | None = None,
     ) -> Shaped[Tensor, "*_batch_time_time"]:
         """How each step spreads its attention: moduli in the last block, mean over heads, rows of sum 1."""
-        _, weights = self(*self._flat(inputs, mask))
+        _, weights = self(*self._flat(inputs, mask, conditions))
         spread = weights[-1].abs().mean(dim=1)
         total = spread.sum(dim=-1, keepdim=True)
         spread = spread / torch.where(total > 0, total, 1.0)
@@ -220,11 +249,16 @@ class Transformer(nn.Module, Predictor):
         """The shape of the elements: batch axes and time."""
         return inputs.shape if self.metadata.kind == "token" else inputs.shape[:-1]
 
-    def _flat(self, inputs: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def _flat(
+        self, inputs: Tensor, mask: Tensor | None, conditions: Tensor | None
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """With one batch axis."""
         places = self._places(inputs)
-        flat = inputs.reshape(-1, *inputs.shape[len(places) - 1 :])
-        return flat, None if mask is None else mask.expand(places).reshape(-1, places[-1])
+        return (
+            inputs.reshape(-1, *inputs.shape[len(places) - 1 :]),
+            None if mask is None else mask.expand(places).reshape(-1, places[-1]),
+            None if conditions is None else conditions.reshape(-1, conditions.shape[-1]),
+        )
 
     def _vectors(self, inputs: Tensor, mask: Tensor | None) -> Tensor:
         """Tokens, or real vectors in the precision of the parameters; zero where masked."""

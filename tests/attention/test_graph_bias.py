@@ -7,15 +7,19 @@ from hypothesis import strategies as st
 from scipy.sparse.csgraph import shortest_path
 
 from qdyn.attention.graph_bias import (
+    UNREACHABLE,
+    BondBins,
+    ChainBins,
     GraphBias,
-    causal_path_bins,
     contact_bins,
+    graph_bins,
     path_bins,
     separation_bins,
     shortest_paths,
 )
 from qdyn.attention.mechanism import build
-from qdyn.data.molecules.graphs import token_graph, token_graphs
+from qdyn.data.molecules.graphs import BondReader
+from qdyn.data.proteins.amino_acids import ProteinVocabulary
 from qdyn.data.smiles import SmilesVocabulary, smiles_tokens
 from qdyn.errors import ArgumentError
 
@@ -89,45 +93,92 @@ def test_every_bin_and_head_learns_its_own_number() -> None:
     assert (gradient[:, [1, 3]] != 0).all()
 
 
+WORDS = ("<pad>", "[CLS]", "[EOS]", *sorted({token for one in SMILES for token in smiles_tokens(one)}), "9")
+
+
+def numbers(*words: str) -> torch.Tensor:
+    return torch.tensor([[WORDS.index(word) for word in words]])
+
+
+def edges(tokens: torch.Tensor) -> torch.Tensor:
+    """The bonds of one row as an adjacency matrix of its tokens."""
+    found = torch.zeros(tokens.shape[1], tokens.shape[1], dtype=torch.bool)
+    for first, second in BondReader(WORDS)(tokens).bonds[0].tolist():
+        if first >= 0:
+            found[first, second] = True
+    return found | found.T
+
+
 @pytest.mark.parametrize("smiles", SMILES)
 def test_the_graph_of_the_tokens_is_that_of_rdkit(smiles: str) -> None:
     chem = pytest.importorskip("rdkit.Chem")
-    graph = token_graph(smiles_tokens(smiles))
+    tokens = numbers(*smiles_tokens(smiles))
     molecule = chem.MolFromSmiles(smiles, sanitize=False)
-    assert int(graph.atoms.max()) + 1 == molecule.GetNumAtoms()
-    expected = {tuple(sorted((b.GetBeginAtomIdx(), b.GetEndAtomIdx()))) for b in molecule.GetBonds()}
-    assert {tuple(sorted(bond[:2])) for bond in graph.bonds} == expected
-    assert len(graph.bonds) == len(expected)
+    places = BondReader(WORDS)(tokens).atoms[0].nonzero()[:, 0]
+    assert len(places) == molecule.GetNumAtoms()
+    assert edges(tokens)[places][:, places].equal(
+        torch.from_numpy(chem.GetAdjacencyMatrix(molecule).astype(bool))
+    )
 
 
 @pytest.mark.parametrize("smiles", SMILES)
 def test_forecasts_see_the_bonds_of_the_past_alone(smiles: str) -> None:
-    words = ["[CLS]", *smiles_tokens(smiles), "[EOS]", "<pad>"]
-    whole = causal_path_bins([token_graph(words)], longest=4)[0]
-    for seen in range(1, len(words)):
-        part = causal_path_bins([token_graph(words[:seen])], longest=4)[0]
-        assert part.equal(whole[:seen, :seen])
+    """Row i is that of the string that ends there, whose distances another function finds."""
+    tokens = numbers("[CLS]", *smiles_tokens(smiles), "[EOS]", "<pad>")
+    bins = BondBins(WORDS, longest=4)
+    whole = bins(tokens)[0]
+    atoms = BondReader(WORDS)(tokens).atoms[0]
+    for seen in range(1, tokens.shape[1] + 1):
+        part = tokens[:, :seen]
+        assert bins(part)[0].equal(whole[:seen, :seen])
+        vertices = atoms[:seen, None] & atoms[:seen]
+        known = torch.where(vertices, shortest_paths(edges(part)), UNREACHABLE)
+        assert path_bins(known, longest=4)[-1].equal(whole[seen - 1, :seen])
+    assert whole.equal(whole.T)
 
 
-def test_the_last_row_knows_the_whole_molecule() -> None:
-    vocabulary = SmilesVocabulary.of(["C1CC1C(=O)N"])
-    tokens, _ = vocabulary.encode(["C1CC1C(=O)N"])
-    graph = token_graphs(tokens, vocabulary.words)[0]
-    places = [place for place, atom in enumerate(graph.atoms.tolist()) if atom >= 0]
-    full = shortest_paths(torch.from_numpy(graph.adjacency()))
-    nitrogen = places[-1]
-    found = causal_path_bins([graph], longest=9)[0]
-    assert found[nitrogen, places].tolist() == full[nitrogen, places].tolist() == [3, 3, 2, 1, 2, 0]
-    assert (found[0] == 11).all()
+def test_molecules_of_a_batch_and_seeds_do_not_mix() -> None:
+    vocabulary = SmilesVocabulary.of(SMILES)
+    tokens = torch.from_numpy(vocabulary.encode(SMILES)[0])
+    bins = BondBins(vocabulary.words, longest=5)
+    alone = torch.cat([bins(row[None]) for row in tokens])
+    assert bins(tokens).equal(alone)
+    seeds = tokens.reshape(2, -1, tokens.shape[1])
+    assert torch.vmap(bins)(seeds).flatten(0, 1).equal(alone)
 
 
-@pytest.mark.parametrize(
-    "words", [[")", "C", "O"], ["1", "C", "1"], ["C", "(", "(", ")"], ["C", "1", "1", "C"]]
-)
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from(["C", "O", "(", ")", "1", "2", ".", "="]), min_size=1, max_size=14))
 def test_strings_without_sense_draw_what_can_be_drawn(words: list[str]) -> None:
-    graph = token_graph(words)
-    assert all(first != second for first, second, _ in graph.bonds)
-    assert causal_path_bins([graph], longest=2).shape == (1, len(words), len(words))
+    """Bonds join two different atoms that stand there already; nothing else is drawn."""
+    found = BondReader(WORDS)(numbers(*words))
+    for place, (first, second) in enumerate(found.bonds[0].tolist()):
+        assert (first < 0) == (second < 0)
+        if first >= 0:
+            assert first < second <= place
+            assert found.atoms[0, [first, second]].all()
+    assert BondBins(WORDS, longest=2)(numbers(*words)).shape == (1, len(words), len(words))
+
+
+def test_residues_are_apart_by_the_chain_and_tags_are_no_part_of_it() -> None:
+    vocabulary = ProteinVocabulary(("<family=a>",), block=8)
+    tokens = torch.from_numpy(vocabulary.encode(["MKXW"], [["<family=a>"]])[0])
+    bins = ChainBins(vocabulary.words, longest=2)(tokens)[0]
+    apart = (torch.arange(4)[:, None] - torch.arange(4)).abs().clamp_max(3)
+    assert bins[2:6, 2:6].equal(apart)
+    outside = torch.ones(8, 8, dtype=torch.bool)
+    outside[2:6, 2:6] = False
+    assert (bins[outside] == 4).all()
+
+
+def test_a_graph_that_the_data_do_not_draw_is_refused() -> None:
+    proteins = ProteinVocabulary((), block=8).words
+    assert graph_bins("none", None, longest=2) is None
+    assert isinstance(graph_bins("bonds", WORDS, longest=2), BondBins)
+    assert isinstance(graph_bins("chain", proteins, longest=2), ChainBins)
+    for name, words in (("bonds", proteins), ("chain", WORDS), ("chain", None), ("bonds", ["<s>", "a"])):
+        with pytest.raises(ArgumentError, match=rf"^Argument `model.graph` '{name}' is for .* are none\.$"):
+            graph_bins(name, words, longest=2, where="model.graph")  # type: ignore[arg-type]
 
 
 def test_separations_and_contacts_have_bins_of_their_own() -> None:

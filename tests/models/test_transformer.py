@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ import pytest
 import torch
 
 import qdyn
+from qdyn.attention.mechanism import attention_class
 from qdyn.config import build, to_mapping
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
-from qdyn.errors import ArgumentError, ConfigError
+from qdyn.errors import ArgumentError, ConfigError, DatasetError
 from qdyn.models.config import ModelSection
 from qdyn.models.registry import build_model
 from qdyn.models.transformer import Transformer
@@ -156,6 +158,103 @@ def test_learns_to_repeat_what_came_before(tmp_path: Path) -> None:
     assert torch.equal(again.forecast(test.inputs), model.forecast(test.inputs))
 
 
+MOLECULES = SequenceMetadata(
+    "molecules",
+    "token",
+    8,
+    vocabulary=("<pad>", "[CLS]", "[EOS]", "C", "O", "1", "(", ")"),
+)
+
+
+@pytest.mark.parametrize("attention", qdyn.attention.names())
+def test_a_graph_biases_the_scores_of_every_mechanism(attention: str) -> None:
+    """Zero at the start, where it changes nothing; then it does, at an element whose paths it knows."""
+    causal = attention_class(attention).can_be_causal
+    section = TransformerConfig(attention=attention, width=8, steps=8, graph="bonds", causal=causal)
+    model, plain = (
+        build_model(config, MOLECULES, seed=1) for config in (section, replace(section, graph="none"))
+    )
+    assert isinstance(model, Transformer)
+    tokens = torch.tensor([[1, 3, 5, 3, 4, 5, 2, 0], [1, 3, 6, 4, 7, 3, 2, 0]])
+    mask = tokens != 0
+    torch.testing.assert_close(model.forecast(tokens, mask), plain.forecast(tokens, mask))
+    model.loss("L_1", tokens[:, :-1], tokens[:, 1:], mask[:, 1:]).sum().backward()
+    gradient = model.graph_bias.table.grad
+    assert gradient is not None
+    assert gradient.isfinite().all()
+    torch.nn.init.normal_(model.graph_bias.table)
+    changed = (model.forecast(tokens, mask) - plain.forecast(tokens, mask)).abs().amax((0, 2))
+    assert changed[3] > 1e-5
+    whole = model.forecast(tokens, mask)
+    torch.testing.assert_close(model.forecast(tokens[:, :5], mask[:, :5]), whole[:, :5])
+
+
+def test_a_graph_is_read_for_all_seeds_at_once() -> None:
+    config = TransformerConfig(width=8, steps=8, graph="bonds", graph_reach=2)
+    models = [build_model(config, MOLECULES, seed=seed) for seed in (0, 1)]
+    for model in models:
+        torch.nn.init.normal_(model.graph_bias.table)  # type: ignore[attr-defined]
+    x = torch.randint(0, 8, (2, 4, 7), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones(2, 4, 6, dtype=torch.bool)
+    together = Ensemble(models).losses("L_1", x[..., :-1], x[..., 1:], mask)  # type: ignore[arg-type]
+    for model, row, loss in zip(models, x, together, strict=True):
+        alone = model.loss("L_1", row[:, :-1], row[:, 1:]).mean()  # type: ignore[attr-defined]
+        assert loss.item() == pytest.approx(alone.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("causal", [True, False])
+def test_forecasts_depend_on_what_is_told(kind: str, causal: bool) -> None:
+    model, x = model_of(kind, conditions=("a", "b"), causal=causal), elements(kind)
+    told = torch.tensor([[0.5, -1.0], [2.0, 0.0]], dtype=torch.float64)
+    found = model.forecast(x, None, told)
+    known = model.with_conditions({"b": told[:, 1], "c": told[:, 1], "a": told[:, 0]})
+    torch.testing.assert_close(known.forecast(x), found)
+    torch.testing.assert_close(found[:, :3], model.forecast(x[:, :3], None, told))
+    other = model.forecast(x, None, told.flip(0))
+    assert (other - found).abs().amax() > 1e-4
+    torch.testing.assert_close(other[:1], model.forecast(x[:1], None, told[1:]))
+    for wrong in (None, told[:, :1]):
+        with pytest.raises(ArgumentError, match="`conditions` must"):
+            model.forecast(x, None, wrong)
+    with pytest.raises(ArgumentError, match="must hold 'b'"):
+        model.with_conditions({"a": told[:, 0]})
+    with pytest.raises(ArgumentError, match="must be None for a model that is told none"):
+        model_of(kind).forecast(x, None, told)
+
+
+def test_learns_what_conditions_say(tmp_path: Path) -> None:
+    """Words that nothing but the condition tells: half of the surprise of two words is all that is left."""
+    random = np.random.default_rng(0)
+    coupling = random.uniform(100, 102, 160)
+    words = np.where(coupling[:, None] > 101, 1, 2) * np.ones((1, 4), dtype=int)
+    words[:, 0] = 0
+    dataset = SequenceDataset.from_arrays(
+        words,
+        kind="token",
+        dimension=3,
+        conditions={"coupling": coupling},
+        splits={"train": (0, 128), "validation": (128, 160)},
+    )
+    config = RunConfig(
+        name="told",
+        dataset=DatasetConfig(name="told"),
+        model=TransformerConfig(width=8, steps=3, conditions=("coupling",), standardise=True),
+        training=TrainingConfig(loss="L_1", steps=60, learning_rate=2e-2, seeds=(0, 1), threads=1),
+    )
+    run = qdyn.train(config, dataset=dataset, out=tmp_path / "run", progress=False)
+    test = dataset.split("validation").batch(range(32))
+    for model in run.models:
+        p = model.with_conditions(test.conditions).forecast(test.inputs)  # type: ignore[attr-defined]
+        hit = p[:, 0].argmax(-1) == test.targets[:, 0]
+        assert hit.double().mean() > 0.9
+    row = qdyn.evaluate(run, dataset=dataset, split="validation").rows[0]
+    assert row.metrics["accuracy"].mean > 0.9
+    missing = replace(config, model=replace(config.model, conditions=("couplng",)))  # type: ignore[arg-type]
+    with pytest.raises(DatasetError, match=r"no condition 'couplng'.*'coupling'"):
+        qdyn.train(missing, dataset=dataset, out=tmp_path / "missing", progress=False)
+
+
 def test_presets_say_which_attention() -> None:
     section = {"kind": "transformer", "attention": "softmax", "attention_options": {"temperature": 2.0}}
     config = build(ModelSection, section, where="mine.yaml", key="model")
@@ -169,6 +268,10 @@ def test_presets_say_which_attention() -> None:
         ({"attention_options": {"temprature": 1.0}}, "did you mean 'temperature'"),
         ({"width": 0}, "an integer >= 1"),
         ({"dropout": 1.0}, r"must lie in \[0, 1\)"),
+        ({"graph": "bond"}, "model.graph"),
+        ({"graph_reach": 0}, "an integer >= 1"),
+        ({"conditions": ["J", "J"]}, "must name each once"),
+        ({"conditions": ["J"], "embedding": "identity"}, "needs model.embedding 'linear'"),
     ):
         with pytest.raises(ConfigError, match=message) as refusal:
             build(ModelSection, section | wrong, where="mine.yaml", key="model")
@@ -182,6 +285,9 @@ def test_refusals() -> None:
         model_of("token").forecast(elements("token", steps=11))
     with pytest.raises(ArgumentError, match="'L_B'"):
         model_of("real").loss("L_B", elements("real"), elements("real"))
+    for kind in KINDS:
+        with pytest.raises(ArgumentError, match=r"`model.graph` 'bonds' is for molecules in SMILES"):
+            model_of(kind, graph="bonds")
     assert model_of("unit").loss("L_B", elements("unit"), elements("unit")).isfinite().all()
 
 
