@@ -30,7 +30,6 @@ from qdyn.models.baselines import (
     Persistence,
     Procrustes,
     SeasonalNaive,
-    TaggedNGram,
     TrainingMean,
     Unigram,
     Zero,
@@ -151,7 +150,7 @@ def _suited_to(data: SequenceMetadata, n_steps: int) -> list[Baseline]:
     if data.kind == "token":
         every: list[Baseline] = [Chance(), Unigram(), Bigram(), Persistence()]
         if tag_numbers(data.vocabulary):
-            every += [TaggedNGram(1), TaggedNGram(3)]
+            every += [NGram(order, pseudo_counts=None, given_tags=True) for order in (1, 3)]
         return [*every, NGram(3)] if data.dimension <= _LARGEST_TRIGRAM_VOCABULARY else every
     if not data.normalised:
         series = [TrainingMean(), Persistence(), LeastSquares(), InContextDMD()]

@@ -11,7 +11,7 @@ from qdyn.data.proteins.amino_acids import ProteinVocabulary, residues_of
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation.proteins import TagClassifier, judge_proteins, word_counts, word_divergence
-from qdyn.models.baselines import TaggedNGram
+from qdyn.models.baselines import NGram
 from qdyn.models.prompted import Prompted
 from qdyn.models.sampling import sample_sequences, strings_of
 
@@ -111,7 +111,7 @@ def test_what_holds_no_proteins_is_refused() -> None:
 
 
 def test_proteins_are_drawn_under_a_tag_by_the_sampler_of_all_tokens(families: SequenceDataset) -> None:
-    model = TaggedNGram(1).fit(families)
+    model = NGram(1, pseudo_counts=None, given_tags=True).fit(families)
     told = Prompted(model, ["<family=2>"])
     assert told.label == "Unigram, given the tag, given <family=2>"
     drawn = sample_sequences(told, 300, elements=families.n_steps + 1, seed=4)
@@ -127,7 +127,7 @@ def test_proteins_are_drawn_under_a_tag_by_the_sampler_of_all_tokens(families: S
 
 
 def test_the_table_has_residues_apart_from_tags(families: SequenceDataset) -> None:
-    model = TaggedNGram(1, pseudo_counts=1.0).fit(families)
+    model = NGram(1, given_tags=True).fit(families)
     row = qdyn.evaluate(model, dataset=families, compare=False).rows[0]
     test = families.split("test")
     batch = test.batch(range(len(test)))

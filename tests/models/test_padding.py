@@ -9,7 +9,7 @@ import qdyn
 from qdyn.attention.mechanism import names
 from qdyn.data.sequences import SequenceDataset
 from qdyn.models.base import Predictor
-from qdyn.models.baselines import Bigram, NGram, TaggedNGram, Unigram
+from qdyn.models.baselines import Bigram, NGram, Unigram
 from qdyn.models.config import ModelConfig
 from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
 from qdyn.models.hybrid_decoder.decoder import HybridDecoder
@@ -78,7 +78,9 @@ def test_losses_of_quantum_self_attention() -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [Unigram(), Bigram(), NGram(3), TaggedNGram(1), TaggedNGram(3)], ids=lambda one: one.name
+    "model",
+    [Unigram(), Bigram(), NGram(3), *(NGram(order, given_tags=True) for order in (1, 3))],
+    ids=lambda one: one.name,
 )
 def test_figures_of_counted_words(model: Predictor) -> None:
     found = [

@@ -15,7 +15,7 @@ from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.data.smiles import QM9_VOCABULARY, SmilesVocabulary
 from qdyn.errors import ArgumentError
 from qdyn.models.base import Predictor
-from qdyn.models.baselines.tokens import Bigram
+from qdyn.models.baselines import Bigram
 from qdyn.models.hybrid_decoder.cache import CACHED_SCORES, PreparedDecoder
 from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
 from qdyn.models.hybrid_decoder.decoder import HybridDecoder

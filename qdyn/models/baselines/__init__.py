@@ -11,10 +11,9 @@ from qdyn.models.baselines.in_context import InContextDMD
 from qdyn.models.baselines.labels import BagOfWords, MajorityClass, NaiveBayes
 from qdyn.models.baselines.least_squares import LeastSquares, Procrustes
 from qdyn.models.baselines.mean import TrainingMean
-from qdyn.models.baselines.ngrams import TaggedNGram
+from qdyn.models.baselines.ngrams import Bigram, NGram, Unigram
 from qdyn.models.baselines.persistence import Persistence
 from qdyn.models.baselines.series import AutoRegression, SeasonalNaive, Zero
-from qdyn.models.baselines.tokens import Bigram, NGram, Unigram
 
 __all__ = [
     "AutoRegression",
@@ -34,7 +33,6 @@ __all__ = [
     "Persistence",
     "Procrustes",
     "SeasonalNaive",
-    "TaggedNGram",
     "TrainingMean",
     "Unigram",
     "Zero",

@@ -144,6 +144,15 @@ def check_dimension(inputs: Tensor, dimension: int) -> None:
         )
 
 
+def check_tokens(inputs: Tensor, size: int) -> None:
+    """Refuse anything but integers in [0, size)."""
+    if inputs.is_floating_point() or inputs.is_complex():
+        raise ArgumentError(f"Argument `inputs` must hold tokens (integers), but has dtype {inputs.dtype}.")
+    if inputs.numel() and (int(inputs.min()) < 0 or int(inputs.max()) >= size):
+        worst = int(inputs.min()) if int(inputs.min()) < 0 else int(inputs.max())
+        raise ArgumentError(f"Argument `inputs` must hold tokens in [0, {size}), but one is {worst}.")
+
+
 def unit(vectors: Tensor, *, otherwise: Tensor) -> Tensor:
     """``vectors`` divided by their norms; where a vector vanishes, the one of ``otherwise`` in its place."""
     length = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)

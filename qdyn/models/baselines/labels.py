@@ -17,8 +17,14 @@ from qdyn.checks import check_positive
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.tags import label_numbers, label_steps
 from qdyn.errors import DatasetError
-from qdyn.models.baselines.common import Baseline, Training, batches, not_fitted, validation_part
-from qdyn.models.baselines.tokens import check_tokens
+from qdyn.models.baselines.common import (
+    Baseline,
+    Training,
+    batches,
+    check_tokens,
+    not_fitted,
+    validation_part,
+)
 from qdyn.models.logistic import logistic_regression
 
 _STRENGTHS = tuple(10.0**power for power in range(-5, 1))

@@ -9,10 +9,14 @@ from hypothesis import strategies as st
 
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ArgumentError
-from qdyn.models.baselines import NGram, TaggedNGram
+from qdyn.models.baselines import NGram
 from qdyn.models.baselines.ngrams import left_out_surprise
 
 WORDS = ("<bos>", "a", "b", "c", "<kind=x>", "<kind=y>")
+
+
+def given_tags(order: int, *, pseudo_counts: float | None = None) -> NGram:
+    return NGram(order, pseudo_counts=pseudo_counts, given_tags=True)
 
 
 def tagged(seed: int, count: int = 40, steps: int = 9, *, splits: bool = False) -> SequenceDataset:
@@ -32,7 +36,7 @@ def test_forecasts_are_distributions_that_see_the_past_alone(
     seed: int, order: int, pseudo_counts: float | None
 ) -> None:
     data = tagged(seed)
-    counted = TaggedNGram(order, pseudo_counts=pseudo_counts).fit(data)
+    counted = given_tags(order, pseudo_counts=pseudo_counts).fit(data)
     inputs = data.batch([0, 1, 2]).inputs
     found = counted.forecast(inputs)
     assert (found > 0).all()
@@ -45,7 +49,7 @@ def test_forecasts_are_distributions_that_see_the_past_alone(
 
 def test_a_level_is_what_its_definition_says() -> None:
     data, s = tagged(3), 2.0
-    counted = TaggedNGram(2, pseudo_counts=s).fit(data)
+    counted = given_tags(2, pseudo_counts=s).fit(data)
     rows = data.sequences().tolist()
     pairs = [
         (row[0], tuple(t for t in row[: j + 1] if t > 3), row[j], row[j + 1])
@@ -72,7 +76,7 @@ def test_a_tag_tells_apart_what_words_alone_do_not() -> None:
     test = tagged(6, count=200).batch(range(200))
 
     def loss(order: int, *, told: bool) -> float:
-        model = TaggedNGram(order).fit(data) if told else NGram(order).fit(data)
+        model = given_tags(order).fit(data) if told else NGram(order).fit(data)
         p = model.forecast(test.inputs).gather(-1, test.targets[..., None])[:, 1:, 0]
         return -float(p.log().mean())
 
@@ -83,26 +87,26 @@ def test_a_tag_tells_apart_what_words_alone_do_not() -> None:
 
 def test_a_tag_never_met_falls_back_on_what_is_common() -> None:
     data = tagged(1)
-    counted = TaggedNGram(3, pseudo_counts=1.0).fit(data)
+    counted = given_tags(3, pseudo_counts=1.0).fit(data)
     both = torch.tensor([[0, 4, 5, 1]])
     plain = counted.forecast(torch.tensor([[0]]))[0, 0]
     # Two tags at once were never met, so no context with them was either.
     torch.testing.assert_close(
-        counted.forecast(both)[0, -1], TaggedNGram(1, pseudo_counts=1.0).fit(data).forecast(both)[0, -1]
+        counted.forecast(both)[0, -1], given_tags(1, pseudo_counts=1.0).fit(data).forecast(both)[0, -1]
     )
     assert plain.argmax() in (4, 5)
 
 
 def test_pseudo_counts_are_those_that_serve_the_validation_split_best() -> None:
     data = tagged(2, splits=True)
-    chosen = TaggedNGram(1).fit(data)
+    chosen = given_tags(1).fit(data)
     held_out = data.split("validation").batch(range(20))
 
-    def surprise(model: TaggedNGram) -> float:
+    def surprise(model: NGram) -> float:
         return -float(model.forecast(held_out.inputs).gather(-1, held_out.targets[..., None]).log().sum())
 
     assert all(
-        surprise(chosen) <= surprise(TaggedNGram(1, pseudo_counts=s).fit(data)) + 1e-9
+        surprise(chosen) <= surprise(given_tags(1, pseudo_counts=s).fit(data)) + 1e-9
         for s in (0.25, 1, 4, 64)
     )
 
@@ -122,14 +126,27 @@ def test_padding_does_not_count() -> None:
     long = SequenceDataset.from_arrays(longer, kind="token", vocabulary=WORDS, lengths=lengths)
     inputs = rows[:, :-1]
     torch.testing.assert_close(
-        TaggedNGram(3).fit(short).forecast(inputs), TaggedNGram(3).fit(long).forecast(inputs)
+        given_tags(3).fit(short).forecast(inputs), given_tags(3).fit(long).forecast(inputs)
     )
 
 
 def test_without_tags_it_says_so() -> None:
     data = SequenceDataset.from_arrays(torch.tensor([[0, 1, 0, 1]]), kind="token", vocabulary=["a", "b"])
-    assert TaggedNGram(3).fit(data).label == "Trigram"
+    assert given_tags(3).fit(data).label == "Trigram"
     with pytest.raises(ArgumentError, match="must be fitted"):
-        TaggedNGram(2).forecast(torch.tensor([0]))
-    with pytest.raises(ArgumentError, match=r"`order` must be an integer in \[1, 3\]"):
-        TaggedNGram(4)
+        given_tags(2).forecast(torch.tensor([0]))
+    with pytest.raises(ArgumentError, match=r"`order` must be an integer >= 1"):
+        given_tags(0)
+    with pytest.raises(ArgumentError, match=r"`order` must be small enough to number 6 words"):
+        given_tags(15).fit(tagged(0))
+
+
+def test_with_one_tag_for_all_they_are_no_different() -> None:
+    """A tag that every sequence begins with says nothing, once it has been seen."""
+    rows = tagged(7).sequences()
+    rows[:, 1] = 4
+    data = SequenceDataset.from_arrays(rows, kind="token", vocabulary=WORDS)
+    tiny = 1e-9
+    told, plain = given_tags(2, pseudo_counts=tiny).fit(data), NGram(2, pseudo_counts=tiny).fit(data)
+    inputs = rows[:, :-1]
+    torch.testing.assert_close(told.forecast(inputs)[:, 2:], plain.forecast(inputs)[:, 2:])
