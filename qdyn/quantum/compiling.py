@@ -26,10 +26,15 @@ def compiled(function):
     return dispatcher
 
 
+def kernel_sources() -> list[Path]:
+    """The files that kernels are made of: those called ...kernels.py in every room, and what they share."""
+    package = Path(__file__).parents[1]
+    return sorted([*package.rglob("*kernels.py"), package / "quantum/vectors.py", Path(__file__)])
+
+
 @cache
 def _stamp_of_sources() -> str:
-    package = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in sorted([*package.glob("*/*kernels.py"), package / "quantum/vectors.py", Path(__file__)]):
+    for path in kernel_sources():
         digest.update(path.read_bytes())
     return digest.hexdigest()
