@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,23 @@ def check_finite(name: str, tensor: Tensor) -> None:
         where = f"{name}{index}" if index else name
         found = tensor.reshape(-1)[flat].item()
         raise ArgumentError(f"Argument `{name}` must be finite, but {where} is {found}.")
+
+
+def real_numbers(name: str, value: Any) -> Tensor:
+    """A float64 copy of ``value`` on its device; complex numbers would lose their imaginary part silently.
+
+    >>> real_numbers("coupling", [1.0, 1j])
+    Traceback (most recent call last):
+    ...
+    qdyn.errors.ArgumentError: Argument `coupling` must hold real numbers, but is [1.0, 1j].
+    """
+    try:
+        given = value if isinstance(value, Tensor) else np.asarray(value)
+        if not (given.is_complex() if isinstance(given, Tensor) else np.iscomplexobj(given)):
+            return torch.as_tensor(value, dtype=torch.float64).detach().clone()
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise ArgumentError(f"Argument `{name}` must hold real numbers, but is {value!r:.60}.")
 
 
 def check_normalised(name: str, states: Tensor, *, tolerance: float | None = None) -> None:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.checks import check_choice, check_finite, check_normalised, check_positive
+from qdyn.checks import check_choice, check_finite, check_normalised, check_positive, real_numbers
 from qdyn.dynamics.chebyshev.method import estimate_chebyshev, evolve_chebyshev
 from qdyn.dynamics.chebyshev.torch_method import estimate_chebyshev_torch, evolve_chebyshev_torch
 from qdyn.dynamics.cudaq import estimate_cudaq, evolve_by_cudaq
@@ -236,10 +236,7 @@ def _check_start(initial_state: InitialState, n_sites: int) -> Start:
 
 
 def _check_times(times: Sequence[float] | Tensor | NDArray[Any]) -> Tensor:
-    try:
-        values = torch.as_tensor(times, dtype=torch.float64).detach().to("cpu", copy=True)
-    except (TypeError, ValueError, RuntimeError):
-        raise ArgumentError(f"Argument `times` must hold real numbers, but is {times!r:.60}.") from None
+    values = real_numbers("times", times).cpu()
     if values.ndim != 1 or not len(values):
         raise ArgumentError(
             f"Argument `times` must have one axis with at least one entry, not shape {tuple(values.shape)}."

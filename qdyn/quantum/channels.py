@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.checks import check_finite
+from qdyn.checks import check_finite, real_numbers
 from qdyn.errors import ArgumentError
 
 Rates = float | int | Sequence[float] | NDArray[Any] | Tensor
@@ -151,10 +150,7 @@ def depolarising(rate: Rates) -> Channel:
 
 
 def _channel(name: str, rate: Rates, matrices: NDArray[Any]) -> Channel:
-    try:
-        rates = torch.as_tensor(rate, dtype=torch.float64).detach().cpu().clone()
-    except (TypeError, ValueError, RuntimeError):
-        raise ArgumentError(f"Argument `rate` must be a number or numbers, but is {rate!r:.60}.") from None
+    rates = real_numbers("rate", rate).cpu()
     check_finite("rate", rates)
     if rates.ndim > 1 or bool((rates < 0).any()):
         raise ArgumentError(f"Argument `rate` must be a number >= 0 or one a site, but is {rate!r:.60}.")

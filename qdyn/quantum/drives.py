@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.checks import check_choice, check_finite
+from qdyn.checks import check_choice, check_finite, real_numbers
 from qdyn.errors import ArgumentError
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.pauli import PauliTerms, Word
@@ -52,10 +52,7 @@ class SampledDrive:
     def __post_init__(self) -> None:
         check_choice("kind", self.kind, ["linear", "steps"])
         for name in ("times", "values"):
-            try:
-                samples = torch.as_tensor(getattr(self, name), dtype=torch.float64).detach().cpu().clone()
-            except (TypeError, ValueError, RuntimeError):
-                raise ArgumentError(f"Argument `{name}` of a drive must hold real numbers.") from None
+            samples = real_numbers(name, getattr(self, name)).cpu()
             check_finite(name, samples)
             object.__setattr__(self, name, samples.numpy())
         shape, least = self._times.shape, 2 if self.kind == "linear" else 1

@@ -24,6 +24,9 @@ def energy_moments(
         states: unit vectors, (..., 2**n).
         variance: whether to return the second one too.
 
+    Raises:
+        ArgumentError: the states are of another number of sites, or not one row for each operator.
+
     Example:
         >>> from qdyn.quantum.hamiltonians import TransverseFieldIsing
         >>> from qdyn.quantum.states import product_state
@@ -31,6 +34,8 @@ def energy_moments(
         >>> energy_moments(H.pauli_terms(), product_state("0" * 11), variance=True)
         (tensor(-10., dtype=torch.float64), tensor(11., dtype=torch.float64))
     """
+    # Compiled code reads past the end of an array that is too short.
+    terms.check_fits(states)
     plain = states.device.type == "cpu" and not states.requires_grad
     if not plain or states.shape[-1] < COMPILED_FROM:
         return _by_torch(terms, states, variance=variance)
@@ -40,7 +45,7 @@ def energy_moments(
     single = states.dtype == torch.complex64
     operator = KernelOperator.of(terms, single=single)
     flat = states.resolve_conj().reshape(-1, states.shape[-1])
-    rows = torch.view_as_real(flat).reshape(len(flat), -1).numpy()
+    rows = torch.view_as_real(flat).flatten(1).numpy()
     means = np.empty(len(flat), dtype=rows.dtype)
     variances = np.empty(len(flat) if variance else 0, dtype=rows.dtype)
     owners = np.zeros(len(flat), dtype=np.int64)

@@ -17,7 +17,7 @@ from jaxtyping import Complex, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.checks import check_finite, check_integer
+from qdyn.checks import check_finite, check_integer, real_numbers
 from qdyn.errors import ArgumentError
 from qdyn.quantum.lattices import Bonds, chain_bonds, check_bonds
 from qdyn.quantum.pauli import PauliTerms, Word
@@ -101,7 +101,6 @@ class Hamiltonian(ABC):
         Raises:
             ArgumentError: the last axis, or the batch axis, has another length.
         """
-        self._check_fits(states)
         return self.pauli_terms().apply(states)
 
     def to_dense(self) -> Float[Tensor, "*batch dim dim"] | Complex[Tensor, "*batch dim dim"]:
@@ -185,19 +184,6 @@ class Hamiltonian(ABC):
             return value if _is_batched(value) else value[0]
         return value[..., None].expand(*value.shape, count)
 
-    def _check_fits(self, states: Tensor) -> None:
-        if states.shape[-1:] != (2**self.n_sites,):
-            raise ArgumentError(
-                f"Argument `states` must have a last axis of length 2**{self.n_sites} = {2**self.n_sites}, "
-                f"but has shape {tuple(states.shape)}."
-            )
-        size = self.batch_size
-        if size is not None and (states.ndim < 2 or states.shape[0] != size):
-            raise ArgumentError(
-                f"Argument `states` must have a first axis of length {size}, one for each Hamiltonian, "
-                f"but has shape {tuple(states.shape)}."
-            )
-
 
 class LatticeHamiltonian(Hamiltonian):
     """A Hamiltonian whose couplings sit on the bonds of a lattice: a chain, unless a bond list is given."""
@@ -278,10 +264,8 @@ def _is_batched(value: Tensor) -> bool:
 
 
 def _coupling(name: str, value: Couplings, *, along: str, length: int) -> float | Tensor:
-    try:
-        tensor = torch.as_tensor(value, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError):
-        raise ArgumentError(f"Argument `{name}` must hold real numbers, but is {value!r}.") from None
+    # A copy: what the caller does to his array later must not reach a frozen object.
+    tensor = real_numbers(name, value)
     check_finite(name, tensor)
     if tensor.ndim == 0:
         return float(tensor)
@@ -294,8 +278,7 @@ def _coupling(name: str, value: Couplings, *, along: str, length: int) -> float 
             f"Argument `{name}` must be a number, or have shape (batch,), (1, {length}) or (batch, {length}) "
             f"for {length} {along}s, but has shape {tuple(tensor.shape)}."
         )
-    # A copy: what the caller does to his array later must not reach this frozen object.
-    return tensor.detach().clone()
+    return tensor
 
 
 def _short(value: Any) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import index
 
 from qdyn.checks import check_integer
 from qdyn.errors import ArgumentError
@@ -107,10 +108,10 @@ def check_bonds(bonds: Bonds, n_sites: int) -> tuple[tuple[int, int], ...]:
     settled: dict[frozenset[int], tuple[int, int]] = {}
     for place, bond in enumerate(bonds):
         try:
-            i, j = (int(site) for site in bond)
+            i, j = (index(site) for site in bond)
         except (TypeError, ValueError):
             raise ArgumentError(
-                f"Argument `bonds` must hold pairs, but bonds[{place}] is {bond!r}."
+                f"Argument `bonds` must hold pairs of sites, but bonds[{place}] is {bond!r}."
             ) from None
         if i == j or min(i, j) < 0 or max(i, j) >= n_sites:
             raise ArgumentError(

@@ -118,7 +118,11 @@ class PauliTerms:
 
         Returns:
             Tensor of the same shape and dtype.
+
+        Raises:
+            ArgumentError: the last axis, or the batch axis, has another length.
         """
+        self.check_fits(states)
         basis = torch.arange(2**self.n_sites, device=states.device)
         result = torch.zeros_like(states)
         for flip, values in self.diagonals():
@@ -129,6 +133,20 @@ class PauliTerms:
             product = diagonal * states
             result += product if flip == 0 else product[..., basis ^ flip]
         return result
+
+    def check_fits(self, states: Tensor) -> None:
+        """Refuse states of another number of sites, or without a first axis of one for each operator."""
+        if states.shape[-1:] != (2**self.n_sites,):
+            raise ArgumentError(
+                f"Argument `states` must have a last axis of length 2**{self.n_sites} = {2**self.n_sites}, "
+                f"but has shape {tuple(states.shape)}."
+            )
+        size = self.batch_size
+        if size is not None and (states.ndim < 2 or states.shape[0] != size):
+            raise ArgumentError(
+                f"Argument `states` must have a first axis of length {size}, one for each Hamiltonian, "
+                f"but has shape {tuple(states.shape)}."
+            )
 
     def to_dense(self) -> Float[Tensor, "*batch dim dim"] | Complex[Tensor, "*batch dim dim"]:
         """The matrix, of shape (2**n, 2**n) or (batch, 2**n, 2**n): real where it can be."""
@@ -145,7 +163,12 @@ class PauliTerms:
         return matrix
 
     def to_sparse(self) -> Any:
-        """The matrix as scipy.sparse.csr_array; only for a single operator."""
+        """The matrix as scipy.sparse.csr_array; only for a single operator.
+
+        Raises:
+            ArgumentError: this is a batch.
+            MemoryLimitError: it does not fit in memory.
+        """
         import numpy as np
         from scipy import sparse
 
@@ -154,12 +177,17 @@ class PauliTerms:
                 f"A sparse matrix is one operator, but this is a batch of {self.batch_size}: take member(i)."
             )
         dimension = 2**self.n_sites
-        basis = np.arange(dimension)
-        matrix = sparse.csr_array((dimension, dimension), dtype=np.float64 if self.is_real else np.complex128)
-        for flip, diagonal in self.diagonals():
-            values = diagonal.numpy(force=True)
-            matrix = matrix + sparse.csr_array((values, (basis ^ flip, basis)), shape=matrix.shape)
+        flips = np.array(list(dict.fromkeys(self.flips)), dtype=np.int64)
+        size = dimension * len(flips)
+        check_memory(size * (2 * 16 + 3 * 8), f"A sparse Hamiltonian of {self.n_sites} sites")
+        # Every row has one element for each flip: those of row b stand in the columns b xor flip.
+        columns = np.arange(dimension)[:, None] ^ flips
+        values = np.stack([diagonal.numpy(force=True) for _, diagonal in self.diagonals()], axis=1)
+        elements = np.take_along_axis(values, columns, axis=0).ravel()
+        bounds = np.arange(0, size + 1, len(flips))
+        matrix = sparse.csr_array((elements, columns.ravel(), bounds), shape=(dimension, dimension))
         matrix.eliminate_zeros()
+        matrix.sort_indices()
         return matrix
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor
 
-from qdyn.checks import check_integer
+from qdyn.checks import check_integer, real_numbers
 from qdyn.errors import ArgumentError
 from qdyn.quantum.hamiltonians import PER_TERM, Couplings, Hamiltonian
 from qdyn.quantum.pauli import PauliTerms, Word
@@ -63,7 +63,7 @@ class PauliSum(Hamiltonian):
             raise ArgumentError("Argument `strings` must hold at least one Pauli string, but is empty.")
         if coefficients is None:
             raise ArgumentError("Argument `coefficients` is missing: `strings` is a list, not a mapping.")
-        tensor = _real(coefficients)
+        tensor = real_numbers("coefficients", coefficients)
         object.__setattr__(self, "coefficients", tensor[None] if tensor.ndim == 1 else tensor)
         object.__setattr__(self, "strings", names)
         object.__setattr__(self, "n_sites", _count_sites(names, self.n_sites))
@@ -90,7 +90,7 @@ class PauliSum(Hamiltonian):
 
 
 def _stack(strings: Mapping[str, Couplings]) -> Tensor:
-    columns = [_real(value) for value in strings.values()]
+    columns = [real_numbers("coefficients", value) for value in strings.values()]
     sizes = {len(column) for column in columns if column.ndim == 1}
     if len(sizes) > 1 or any(column.ndim > 1 for column in columns):
         shapes = sorted({tuple(column.shape) for column in columns})
@@ -99,13 +99,6 @@ def _stack(strings: Mapping[str, Couplings]) -> Tensor:
         )
     batch = sizes.pop() if sizes else 1
     return torch.stack([column.expand(batch) for column in columns], dim=-1) if columns else torch.zeros(1, 0)
-
-
-def _real(value: Couplings) -> Tensor:
-    try:
-        return torch.as_tensor(value, dtype=torch.float64)
-    except (TypeError, ValueError, RuntimeError):
-        raise ArgumentError(f"Argument `coefficients` must hold real numbers, but holds {value!r}.") from None
 
 
 def _count_sites(names: tuple[str, ...], n_sites: int | None) -> int:

@@ -13,7 +13,7 @@ from jaxtyping import Complex
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.checks import check_finite
+from qdyn.checks import check_finite, real_numbers
 from qdyn.errors import ArgumentError, nearest
 from qdyn.memory import check_memory
 
@@ -61,7 +61,8 @@ class ProductStates:
             isinstance(sites, Sequence) and any(isinstance(site, str) for site in sites)
         ):
             return cls(_labelled_sites([str(site) for site in sites]))
-        return cls(_directed_sites(torch.as_tensor(np.asarray(sites), dtype=torch.float64)))
+        single = getattr(sites, "dtype", None) in (torch.float32, np.float32)
+        return cls(_directed_sites(real_numbers("sites", sites), tolerance=1e-4 if single else 1e-8))
 
     @classmethod
     def named(
@@ -147,7 +148,7 @@ def _labelled_sites(labels: list[str], *, name: str = "sites") -> Complex[Tensor
     return torch.tensor(qubits, dtype=torch.complex128)
 
 
-def _directed_sites(directions: Tensor) -> Complex[Tensor, "*batch n 2"]:
+def _directed_sites(directions: Tensor, *, tolerance: float) -> Complex[Tensor, "*batch n 2"]:
     if directions.ndim < 2 or directions.shape[-1] not in (2, 3) or directions.shape[-2] < 1:
         raise ArgumentError(
             "Argument `sites` must be angles of shape (..., n, 2) or Bloch vectors of shape (..., n, 3), "
@@ -158,7 +159,7 @@ def _directed_sites(directions: Tensor) -> Complex[Tensor, "*batch n 2"]:
         theta, phi = directions.unbind(-1)
     else:
         lengths = torch.linalg.vector_norm(directions, dim=-1)
-        if bool(((lengths - 1).abs() > 1e-8).any()):
+        if bool(((lengths - 1).abs() > tolerance).any()):
             worst = float(lengths.reshape(-1)[int((lengths - 1).abs().argmax())])
             raise ArgumentError(
                 f"Argument `sites` must hold unit Bloch vectors, but one has length {worst:.6g}."

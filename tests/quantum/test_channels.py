@@ -31,7 +31,7 @@ def test_qutip_gets_the_same_operators() -> None:
 BAD = [
     (lambda: decay(-0.1), "`rate` must be a number >= 0"),
     (lambda: decay(float("nan")), "`rate` must be finite"),
-    (lambda: decay("fast"), "`rate` must be a number"),
+    (lambda: decay("fast"), "`rate` must hold real numbers"),
     (lambda: decay([[0.1]]), "one a site"),
     (lambda: dephasing([0.1, 0.2]).jumps(3), "3 rates, one a site, but holds 2"),
 ]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from qdyn.errors import ArgumentError
 from qdyn.quantum.energy_moments import energy_moments
 from qdyn.quantum.hamiltonians import Hamiltonian, TransverseFieldIsing
 from qdyn.quantum.pauli_sum import PauliSum
@@ -57,3 +58,23 @@ def test_the_variance_of_an_eigenstate_vanishes() -> None:
     fields = PauliSum({f"Z{site}": (-1.0) ** site for site in range(10)}, n_sites=10)
     mean, variance = energy_moments(fields.pauli_terms(), product_state("0" * 10), variance=True)
     assert (float(mean), float(variance)) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("n_sites", [3, 12])
+def test_states_of_another_shape_are_refused(n_sites: int) -> None:
+    """Compiled code would read past the end of the states."""
+    H = TransverseFieldIsing(n_sites, field=[0.5, 1.0])
+    states = haar_random_states(n_qubits=n_sites, batch=3, seed=0)
+    with pytest.raises(ArgumentError, match="first axis of length 2, one for each Hamiltonian"):
+        energy_moments(H.pauli_terms(), states, variance=False)
+    with pytest.raises(ArgumentError, match=rf"last axis of length 2\*\*{n_sites}"):
+        energy_moments(H.member(0).pauli_terms(), states[:, : 2 ** (n_sites - 1)], variance=False)
+
+
+def test_no_states_have_no_energies() -> None:
+    mean, variance = energy_moments(
+        TransverseFieldIsing(10).pauli_terms(), torch.zeros(0, 2**10, dtype=torch.complex128), variance=True
+    )
+    assert mean.shape == (0,)
+    assert variance is not None
+    assert variance.shape == (0,)

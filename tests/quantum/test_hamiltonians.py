@@ -136,6 +136,8 @@ def test_repr_says_what_it_is_in_one_line() -> None:
         (lambda: TransverseFieldIsing(3, field=[1.0, float("inf")]), "field[1] is inf"),
         (lambda: TransverseFieldIsing(3, coupling="strong"), "`coupling` must hold real numbers"),
         (lambda: TransverseFieldIsing(3, coupling=1j), "`coupling` must hold real numbers"),
+        (lambda: TransverseFieldIsing(3, field=np.array([1, 1j])), "`field` must hold real numbers"),
+        (lambda: TransverseFieldIsing(3, field=torch.ones(2) * 1j), "`field` must hold real numbers"),
         (
             lambda: TransverseFieldIsing(3, coupling=np.ones((2, 4))),
             "(batch, 2) for 2 bonds, but has shape (2, 4)",
@@ -164,3 +166,5 @@ def test_bad_arguments_are_named(call, message: str) -> None:
 def test_a_matrix_that_cannot_fit_is_refused() -> None:
     with pytest.raises(MemoryLimitError, match="dense Hamiltonian of 40 sites"):
         TransverseFieldIsing(40).to_dense()
+    with pytest.raises(MemoryLimitError, match="sparse Hamiltonian of 50 sites"):
+        TransverseFieldIsing(50).to_sparse()

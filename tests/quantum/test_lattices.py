@@ -70,7 +70,7 @@ def test_bad_arguments_are_named(call, message: str) -> None:
 
 
 @pytest.mark.usefixtures("as_user")
-@pytest.mark.parametrize("bonds", [[(0, 1, 2)], [3], ["ab"]])
+@pytest.mark.parametrize("bonds", [[(0, 1, 2)], [3], ["ab"], ["01"], [(0, 1.5)]])
 def test_what_is_not_a_pair_is_named(bonds) -> None:
     with pytest.raises(ArgumentError, match="must hold pairs"):
         check_bonds(bonds, 3)

@@ -60,3 +60,11 @@ def test_refusals(as_user: None) -> None:
         outcome_values(2, [(0, 2)])
     with pytest.raises(ArgumentError, match="for 2 sites, but the system has 3"):
         local_observables("x", 2).check_sites(3)
+    with pytest.raises(ArgumentError, match="for 2 sites, but the system has 3"):
+        local_observables("x", 2).expectation(haar_random_states(n_qubits=3, seed=0))
+
+
+def test_the_size_counts_bonds_too() -> None:
+    """Memory is estimated from it before an evolution."""
+    observable = local_observables("z", 6, square_bonds(2, 3))
+    assert observable.size(6) == observable.expectation(haar_random_states(n_qubits=6, seed=0)).numel() == 13

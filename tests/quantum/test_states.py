@@ -84,6 +84,14 @@ def test_angles_and_bloch_vectors_describe_the_same_state(angles: list[tuple[flo
     assert float(fidelity(state, product_state(bloch))) == pytest.approx(1, abs=1e-12)
 
 
+def test_bloch_vectors_in_single_precision_need_not_be_longer_than_their_digits_allow() -> None:
+    bloch = np.random.default_rng(0).normal(size=(20, 3, 3))
+    bloch /= np.linalg.norm(bloch, axis=-1, keepdims=True)
+    states = product_state(torch.tensor(bloch, dtype=torch.float32, requires_grad=True))
+    np.testing.assert_allclose(fidelity(states, product_state(bloch)), 1, atol=1e-12)
+    np.testing.assert_allclose(states.norm(dim=-1), 1, atol=1e-14)
+
+
 def test_product_state_of_a_batch_of_angles() -> None:
     angles = np.random.default_rng(0).uniform(0, 3, (2, 3, 4, 2))
     states = product_state(angles)
@@ -164,6 +172,7 @@ def test_first_real_works_under_vmap_and_has_finite_gradients() -> None:
     assert bool(torch.isfinite(torch.view_as_real(leaf.grad)).all())
 
 
+@pytest.mark.usefixtures("as_user")
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -175,6 +184,7 @@ def test_first_real_works_under_vmap_and_has_finite_gradients() -> None:
         (lambda: product_state([[0.1, 0.2, 0.3, 0.4]]), "shape (1, 4)"),
         (lambda: product_state([[float("nan"), 0.2]]), "sites[0, 0] is nan"),
         (lambda: product_state([[0.0, 0.0, 0.5]]), "length 0.5"),
+        (lambda: product_state(np.array([[1.0, 1j]])), "`sites` must hold real numbers"),
         (lambda: product_state(""), "is empty"),
         (lambda: haar_random_states(n_qubits=0, seed=1), "`n_qubits`"),
         (lambda: haar_random_states(n_qubits=2, batch=0, seed=1), "`batch`"),
