@@ -11,10 +11,9 @@ from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer, qubits_of_dimension
 from qdyn.errors import ArgumentError
-from qdyn.quantum.factorised import FactorisedState
-from qdyn.quantum.local_observables import outcome_probabilities
+from qdyn.quantum.factorised import Axis, FactorisedState
+from qdyn.quantum.local_observables import outcome_probabilities, site_values
 from qdyn.quantum.observable import Observable
-from qdyn.quantum.observables import Axis
 
 
 def connected_correlators(axis: Axis, site: int) -> Observable:
@@ -60,7 +59,7 @@ class _ConnectedCorrelators(Observable):
         weights = outcome_probabilities(states, self.axis)
         up, down = weights.reshape(*weights.shape[:-1], 2**self.site, 2, -1).unbind(-2)
         signed = torch.stack([up, -down], dim=-2).flatten(-3)
-        alone, together = _sums_over_signs(weights, n_sites), _sums_over_signs(signed, n_sites)
+        alone, together = site_values(weights), site_values(signed)
         return together - alone[..., self.site, None] * alone
 
     def measure(self, state: FactorisedState) -> Tensor:
@@ -73,13 +72,3 @@ class _ConnectedCorrelators(Observable):
             raise ArgumentError(
                 f"The observable {self.name!r} needs site {self.site}, but the system has {n_sites} sites."
             )
-
-
-def _sums_over_signs(weights: Tensor, n_sites: int) -> Tensor:
-    """sum_b (-1)^(bit i of b) weights_b for every site i: split off the leading bit, sum it out, go on."""
-    values = []
-    for _ in range(n_sites):
-        up, down = weights.reshape(*weights.shape[:-1], 2, -1).unbind(-2)
-        values.append((up - down).sum(dim=-1))
-        weights = up + down
-    return torch.stack(values, dim=-1)

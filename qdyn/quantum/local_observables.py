@@ -11,9 +11,9 @@ from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer, qubits_of_dimension
 from qdyn.errors import ArgumentError
+from qdyn.quantum.factorised import Axis
 from qdyn.quantum.lattices import Bonds, check_bonds
 from qdyn.quantum.observable import Observable
-from qdyn.quantum.observables import Axis
 
 
 def outcome_probabilities(states: Complex[Tensor, "*batch dim"], axis: Axis) -> Float[Tensor, "*batch dim"]:
@@ -47,6 +47,31 @@ def outcome_probabilities(states: Complex[Tensor, "*batch dim"], axis: Axis) -> 
             turned = torch.stack([up + down, up - down], dim=-2)
         turned = turned.reshape(states.shape) * 0.5 ** (n_sites / 2)
     return turned.real.square() + turned.imag.square()
+
+
+def site_values(weights: Float[Tensor, "*batch dim"]) -> Float[Tensor, "*batch sites"]:
+    """What weighted outcomes say of each site on average.
+
+        v_i = sum_b (-1)^(bit i of b) w(b)
+
+    The leading bit is split off and summed out, site by site: 2 dim additions for all sites.
+
+    Args:
+        weights: (..., 2**n), such as `outcome_probabilities`.
+
+    Returns:
+        (..., n).
+
+    Example:
+        >>> site_values(torch.tensor([0.5, 0.0, 0.0, 0.5]))
+        tensor([0., 0.])
+    """
+    values = []
+    for _ in range(qubits_of_dimension("weights", weights.shape[-1])):
+        up, down = weights.reshape(*weights.shape[:-1], 2, -1).unbind(-2)
+        values.append((up - down).sum(dim=-1))
+        weights = up + down
+    return torch.stack(values, dim=-1)
 
 
 def outcome_values(n_sites: int, bonds: Bonds = ()) -> Float[Tensor, "dim components"]:
@@ -118,7 +143,12 @@ class _Local(Observable):
     def is_linear(self) -> bool:
         return True
 
+    def size(self, n_sites: int) -> int:
+        del n_sites
+        return self.values.shape[1]
+
     def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
+        self.check_sites(qubits_of_dimension("states", states.shape[-1]))
         probabilities = outcome_probabilities(states, self.axis)
         return probabilities @ self.values.to(probabilities)
 

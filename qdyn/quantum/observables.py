@@ -19,6 +19,7 @@ from qdyn.quantum.energy_moments import COMPILED_FROM, energy_moments
 from qdyn.quantum.factorised import Axis as Axis  # noqa: PLC0414 - part of what this module offers
 from qdyn.quantum.factorised import FactorisedState
 from qdyn.quantum.hamiltonians import Hamiltonian
+from qdyn.quantum.local_observables import outcome_probabilities, site_values
 from qdyn.quantum.observable import Observable
 from qdyn.quantum.pauli import PauliTerms, Word
 from qdyn.quantum.product_states import ProductStates
@@ -198,10 +199,10 @@ class _Magnetisation(Observable):
             words: tuple[Word, ...] = tuple(((site, self.axis.upper()),) for site in range(n_sites))
             field = PauliTerms(n_sites, words, torch.full((n_sites,), 1 / n_sites, dtype=torch.float64))
             return energy_moments(field, states, variance=False)[0]
-        sites = (
-            _z_of_sites(states, n_sites) if self.axis == "z" else _flip_of_sites(states, n_sites, self.axis)
-        )
-        values = torch.stack(sites, dim=-1)
+        if self.axis == "z":
+            values = site_values(outcome_probabilities(states, "z"))
+        else:
+            values = _flip_of_sites(states, n_sites, self.axis)
         return values.mean(dim=-1) if self.mean else values
 
     def measure(self, state: FactorisedState) -> Tensor:
@@ -361,25 +362,14 @@ def _mean(axis: Axis, *sites: int | str) -> str:
     return rf"$\langle {' '.join(_symbol(axis, site) for site in sites)} \rangle$"
 
 
-def _z_of_sites(states: Tensor, n_sites: int) -> list[Tensor]:
-    """<Z_i> of every site: split off the leading bit, sum it out, go on with half as many probabilities."""
-    weights = states.real.square() + states.imag.square()
-    values = []
-    for _ in range(n_sites):
-        up, down = weights.reshape(*weights.shape[:-1], 2, -1).unbind(-2)
-        values.append((up - down).sum(dim=-1))
-        weights = up + down
-    return values
-
-
-def _flip_of_sites(states: Tensor, n_sites: int, axis: Axis) -> list[Tensor]:
+def _flip_of_sites(states: Tensor, n_sites: int, axis: Axis) -> Tensor:
     """<X_i> = 2 Re sum conj(psi_0) psi_1 and <Y_i> = 2 Im of it, psi_b the half whose bit i is b."""
     values = []
     for site in range(n_sites):
         up, down = states.reshape(*states.shape[:-1], 2**site, 2, -1).unbind(-2)
         overlap = (up.conj() * down).sum(dim=(-2, -1))
         values.append(2 * (overlap.real if axis == "x" else overlap.imag))
-    return values
+    return torch.stack(values, dim=-1)
 
 
 def _word_expectation(states: Tensor, n_sites: int, word: Word) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer, qubits_of_dimension
 from qdyn.quantum.factorised import Axis, FactorisedState
+from qdyn.quantum.local_observables import outcome_probabilities
 from qdyn.quantum.observable import Observable
 
 
@@ -68,8 +69,8 @@ class Samples(Observable):
         """The samples of ``states``, (..., 2**n) -> (..., shots, n); the axes before are trajectory, time."""
         n_sites = qubits_of_dimension("states", states.shape[-1])
         leading = states.shape[:-1]
-        rotated = _rotate_all(states.to(torch.complex128).reshape(-1, states.shape[-1]), self.axis, n_sites)
-        weights = (rotated.real.square() + rotated.imag.square()).numpy(force=True)
+        flat = states.to(torch.complex128).reshape(-1, states.shape[-1])
+        weights = outcome_probabilities(flat, self.axis).numpy(force=True)
         n_times = leading[1] if len(leading) > 1 else 1
         found = np.empty((len(weights), self.shots, n_sites), dtype=np.uint8)
         shifts = np.arange(n_sites - 1, -1, -1)
@@ -108,12 +109,3 @@ def outcome_basis(axis: Axis) -> Complex[Tensor, "2 2"]:
         return torch.eye(2, dtype=torch.complex128)
     unit = 1.0 if axis == "x" else -1j
     return torch.tensor([[1, unit], [1, -unit]], dtype=torch.complex128) * 0.5**0.5
-
-
-def _rotate_all(states: Tensor, axis: Axis, n_sites: int) -> Tensor:
-    if axis == "z":
-        return states
-    turn = outcome_basis(axis).to(states.device)
-    for site in range(n_sites):
-        states = (turn @ states.reshape(len(states) << site, 2, -1)).reshape(len(states), -1)
-    return states

@@ -31,8 +31,8 @@ from qdyn.circuits.executors.gradients import ROTATIONS_SLOT, with_one_slot
 from qdyn.circuits.executors.statevector import run_statevector
 from qdyn.circuits.lowering import lower
 
-# Eigenvalues below this fraction of the largest one are rounding.
-_CUTOFF = 1e-9
+# Eigenvalues below this fraction of the largest one are rounding, and so is any as small as the second.
+_CUTOFF, _NOTHING = 1e-9, 1e-14
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ def effective_dimension(family: CircuitFamily, *, samples: int = 8, seed: int = 
         spectrum = torch.linalg.eigvalsh(
             quantum_fisher(family, {name: value[index] for name, value in values.items()})
         ).clamp_min(0.0)
-        ranks.append(int((spectrum > _CUTOFF * spectrum.max()).sum()))
+        spectrum = torch.where(spectrum > max(_CUTOFF * float(spectrum.max()), _NOTHING), spectrum, 0.0)
+        ranks.append(int((spectrum > 0).sum()))
         effective.append(effective_rank(spectrum))
     mean, error = sample_mean(torch.stack(effective))
     dimension = 2**family.circuit.n_qubits
@@ -148,11 +149,15 @@ def state_derivatives(
 def effective_rank(weights: Float[Tensor, " values"]) -> Float[Tensor, ""]:
     """exp(-sum p log p) of the non-negative numbers p, such as singular values, scaled to the sum 1.
 
+    It is 0 where all of them are 0.
+
     >>> round(float(effective_rank(torch.tensor([2.0, 2.0, 2.0, 0.0]))), 6)
     3.0
     """
-    share = weights / weights.sum()
-    return torch.special.entr(share).sum().exp()
+    total = weights.sum()
+    if not bool(total > 0):
+        return torch.zeros_like(total)
+    return torch.special.entr(weights / total).sum().exp()
 
 
 def _without_phases(circuit: Circuit) -> Circuit:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qdyn.checks import check_integer
+from qdyn.checks import check_choice, check_integer
 from qdyn.circuits.analysis.family import CircuitFamily, sample_mean
 from qdyn.circuits.executors.density_matrix import fidelity_with, run_density_matrix
 from qdyn.circuits.executors.noise import GateNoise
 from qdyn.circuits.executors.statevector import run_statevector
+from qdyn.quantum.local_observables import site_values
 
 NOISES: dict[str, Callable[[float], GateNoise]] = {
     "depolarising": lambda rate: GateNoise(depolarising=rate),
@@ -67,6 +68,9 @@ def noise_robustness(
         samples: Draws, >= 2, the same for every rate.
         seed: Integer >= 0.
 
+    Raises:
+        ArgumentError: a kind of noise is unknown, a rate is no probability, or the circuit is too large.
+
     Example:
         One gate, then an error of 3 Pauli matrices with p = 0.3: <Z> shrinks by 1 - 4p/3.
 
@@ -79,11 +83,14 @@ def noise_robustness(
     """
     check_integer("samples", samples, minimum=2)
     check_integer("family.circuit.n_qubits", family.circuit.n_qubits, minimum=1, maximum=MOST_QUBITS)
+    for kind in noises:
+        check_choice("noises", kind, NOISES)
     values = family.draw(samples, seed=seed)
     size = max(1, _MOST_ENTRIES >> (2 * family.circuit.n_qubits))
     parts = [{name: value[k : k + size] for name, value in values.items()} for k in range(0, samples, size)]
     pure = [run_statevector(family.circuit, part) for part in parts]
-    clean = torch.cat([_z(one.abs().square(), family.qubits_read) for one in pure])
+    qubits = list(family.qubits_read)
+    clean = torch.cat([site_values(one.abs().square())[:, qubits] for one in pure])
     found = []
     for kind in noises:
         for rate in rates:
@@ -91,22 +98,13 @@ def noise_robustness(
             for part, states in zip(parts, pure, strict=True):
                 noisy = run_density_matrix(family.circuit, part, noise=NOISES[kind](rate))
                 fidelities.append(fidelity_with(noisy, states))
-                read.append(_z(noisy.diagonal(dim1=-2, dim2=-1).real, family.qubits_read))
+                read.append(site_values(noisy.diagonal(dim1=-2, dim2=-1).real)[:, qubits])
             found.append(
                 NoiseRobustness(
                     kind, rate, *sample_mean(torch.cat(fidelities)), *_slope(torch.cat(read), clean), samples
                 )
             )
     return found
-
-
-def _z(probabilities: Tensor, qubits: Sequence[int]) -> Tensor:
-    """<Z_k> of each qubit from the probabilities of bit strings, (count, 2**n) -> (count, qubits)."""
-    found = []
-    for qubit in qubits:
-        halves = probabilities.reshape(len(probabilities), 2**qubit, 2, -1).sum(dim=(1, 3))
-        found.append(halves[:, 0] - halves[:, 1])
-    return torch.stack(found, dim=1)
 
 
 def _slope(noisy: Tensor, clean: Tensor) -> tuple[float, float]:

@@ -62,6 +62,14 @@ def test_qasa_has_one_weight_that_moves_nothing() -> None:
     assert (found.rank, found.weights, found.largest) == (35, 36, 1022)
 
 
+def test_weights_that_only_turn_the_phase_move_nothing() -> None:
+    """Rounding is no direction, and no direction has the effective rank 0, not 0 / 0."""
+    circuit = Circuit(q=2)
+    first, second = circuit.slot("weights", 2)
+    found = effective_dimension(CircuitFamily(circuit.rz(0, first).phase(1, second).rz(1, first)), samples=4)
+    assert (found.rank, found.effective_rank, found.standard_error) == (0, 0.0, 0.0)
+
+
 @given(count=st.integers(1, 20), zeros=st.integers(0, 5))
 def test_equal_numbers_count_fully(count: int, zeros: int) -> None:
     values = torch.cat([torch.full((count,), 0.3), torch.zeros(zeros)]).double()
