@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,11 @@ class Progress:
     loss: np.ndarray
     seconds: float
     validation: Mapping[str, np.ndarray] | None = None
+
+    def of_members(self, members: slice) -> Progress:
+        """What concerns some of the members alone."""
+        found = self.validation and {name: values[members] for name, values in self.validation.items()}
+        return replace(self, seeds=self.seeds[members], loss=self.loss[members], validation=found)
 
 
 class Callback:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from qdyn.errors import OutputError, RunError
+from qdyn.training.callbacks import Progress
 
 
 @dataclass(frozen=True)
@@ -57,24 +57,18 @@ class TrainingLog:
             self._file.close()
             raise
 
-    def write(
-        self,
-        *,
-        step: int,
-        seconds: float,
-        learning_rate: float,
-        loss: Sequence[float],
-        validation: Mapping[str, Sequence[float]] | None = None,
-    ) -> None:
+    def write(self, progress: Progress) -> None:
         """Append one line; it has left this process when the call returns."""
         line: dict[str, Any] = {
-            "step": step,
-            "seconds": round(seconds, 3),
-            "learning_rate": learning_rate,
-            "loss": _finite_or_null(loss),
+            "step": progress.step,
+            "seconds": round(progress.seconds, 3),
+            "learning_rate": progress.learning_rate,
+            "loss": _finite_or_null(progress.loss),
         }
-        if validation is not None:
-            line["validation"] = {name: _finite_or_null(values) for name, values in validation.items()}
+        if progress.validation:
+            line["validation"] = {
+                name: _finite_or_null(values) for name, values in progress.validation.items()
+            }
         try:
             self._file.write(json.dumps(line, allow_nan=False).encode() + b"\n")
             self._file.flush()
@@ -160,5 +154,5 @@ def _parse(raw: bytes) -> dict[str, Any] | None:
     return line if whole and isinstance(line["step"], int) and isinstance(line["loss"], list) else None
 
 
-def _finite_or_null(values: Sequence[float]) -> list[float | None]:
+def _finite_or_null(values: np.ndarray) -> list[float | None]:
     return [float(value) if math.isfinite(value) else None for value in values]

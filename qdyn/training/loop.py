@@ -6,7 +6,7 @@ import itertools
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -66,17 +66,9 @@ def deferred_interrupt() -> Iterator[Interrupt]:
 
 @runtime_checkable
 class LossLog(Protocol):
-    """Where the lines of a run go: see `TrainingLog.write`."""
+    """Where the lines of a run go: a `TrainingLog`, or one for each of several runs."""
 
-    def write(
-        self,
-        *,
-        step: int,
-        seconds: float,
-        learning_rate: float,
-        loss: Sequence[float],
-        validation: Mapping[str, Sequence[float]] | None = None,
-    ) -> None:
+    def write(self, progress: Progress) -> None:
         """Take down one line."""
 
 
@@ -161,7 +153,7 @@ class TrainingLoop:
                 validation=validation,
             )
             if done == 1 or validation is not None or self._due(done, self._config.log_every):
-                self._write_line(progress)
+                self._log.write(progress)
             stop = self._tell(progress)
             if self._processes.any(stop is not None) and stop is None:
                 stop = "stopped by another process"
@@ -173,8 +165,7 @@ class TrainingLoop:
             if interrupted and done < self._config.steps:
                 raise TrainingInterrupted(
                     f"Interrupted after step {done} of {self._config.steps}: to go on, repeat the command "
-                    f"with "
-                    f"--resume (in Python: resume=True) and out={self._checkpoint.parent}."
+                    f"with --resume (in Python: resume=True) and out={self._checkpoint.parent}."
                 )
 
     def _due(self, done: int, every: int) -> bool:
@@ -242,15 +233,6 @@ class TrainingLoop:
         elif validation is not None:
             best.see(self._ensemble, torch.from_numpy(validation[self._ensemble.validation_metric]))
 
-    def _write_line(self, progress: Progress) -> None:
-        self._log.write(
-            step=progress.step,
-            seconds=progress.seconds,
-            learning_rate=progress.learning_rate,
-            loss=list(progress.loss),
-            validation={name: list(values) for name, values in (progress.validation or {}).items()} or None,
-        )
-
     def _tell(self, progress: Progress) -> str | None:
         """Call the hooks; the reason to stop, where one of them asks for it."""
         reason = None
@@ -275,7 +257,6 @@ class TrainingLoop:
     def _diverged(self, member: int, step: int) -> RunError:
         kept = "the last checkpoint is kept" if self._checkpoint.is_file() else "there was no checkpoint yet"
         return RunError(
-            f"Training diverged: at step {step} the loss or a parameter of seed "
-            f"{self._seeds[member]} is "
+            f"Training diverged: at step {step} the loss or a parameter of seed {self._seeds[member]} is "
             f"not finite ({kept}); lower training.learning_rate or set training.gradient_clip."
         )

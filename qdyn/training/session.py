@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -188,25 +188,10 @@ class _SharedLog:
     def __init__(self, logs: Sequence[TrainingLog]) -> None:
         self._logs = logs
 
-    def write(
-        self,
-        *,
-        step: int,
-        seconds: float,
-        learning_rate: float,
-        loss: Sequence[float],
-        validation: Mapping[str, Sequence[float]] | None = None,
-    ) -> None:
-        seeds = len(loss) // max(1, len(self._logs))
+    def write(self, progress: Progress) -> None:
+        seeds = len(progress.loss) // max(1, len(self._logs))
         for place, log in enumerate(self._logs):
-            own = slice(place * seeds, (place + 1) * seeds)
-            log.write(
-                step=step,
-                seconds=seconds,
-                learning_rate=learning_rate,
-                loss=loss[own],
-                validation=validation and {name: values[own] for name, values in validation.items()},
-            )
+            log.write(progress.of_members(slice(place * seeds, (place + 1) * seeds)))
 
 
 def _splits_of(part: Part) -> dict[str, SequenceDataset]:

@@ -10,16 +10,28 @@ import numpy as np
 import pytest
 
 from qdyn.errors import OutputError, RunError
+from qdyn.training.callbacks import Progress
 from qdyn.training.log import TrainingLog, read_history
+
+
+def progress(step: int, loss: list[float], validation: dict[str, np.ndarray] | None = None) -> Progress:
+    seeds = tuple(range(len(loss)))
+    return Progress(
+        step=step,
+        steps=100,
+        seeds=seeds,
+        learning_rate=0.1,
+        loss=np.array(loss),
+        seconds=float(step),
+        validation=validation,
+    )
 
 
 def write(path: Path, steps: range, *, keep_until: int) -> None:
     with TrainingLog(path, keep_until=keep_until) as log:
         for step in steps:
-            validation = {"L_1": [0.5 * step, 1.0]} if step % 2 == 0 else None
-            log.write(
-                step=step, seconds=step, learning_rate=0.1, loss=[1.0 / step, 2.0], validation=validation
-            )
+            validation = {"L_1": np.array([0.5 * step, 1.0])} if step % 2 == 0 else None
+            log.write(progress(step, [1.0 / step, 2.0], validation))
 
 
 def test_history_is_what_was_written(tmp_path: Path) -> None:
@@ -68,7 +80,7 @@ def test_foreign_lines_are_named(tmp_path: Path) -> None:
 
 def test_every_line_is_json_even_where_a_metric_is_not_finite(tmp_path: Path) -> None:
     with TrainingLog(tmp_path / "log", keep_until=0) as log:
-        log.write(step=1, seconds=0.1, learning_rate=0.1, loss=[1.0], validation={"L_1": [math.inf]})
+        log.write(progress(1, [1.0], {"L_1": np.array([math.inf])}))
     line = (tmp_path / "log").read_text()
     json.loads(line, parse_constant=pytest.fail)
     assert np.isnan(read_history(tmp_path / "log", n_seeds=1).validation["L_1"]).all()
@@ -85,3 +97,12 @@ def test_an_unwritable_log_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     with pytest.raises(OutputError, match="Cannot write"):
         TrainingLog(tmp_path / "log", keep_until=0)
+
+
+def test_the_part_of_some_members() -> None:
+    whole = progress(3, [1.0, 2.0, 3.0, 4.0], {"L_1": np.array([5.0, 6.0, 7.0, 8.0])})
+    part = whole.of_members(slice(2, 4))
+    assert (part.step, part.seeds, part.loss.tolist()) == (3, (2, 3), [3.0, 4.0])
+    assert part.validation is not None
+    assert part.validation["L_1"].tolist() == [7.0, 8.0]
+    assert progress(3, [1.0, 2.0]).of_members(slice(0, 1)).validation is None
