@@ -67,8 +67,10 @@ class NGram(Baseline):
     Source: D. Jurafsky, J. H. Martin, Speech and Language Processing, 3rd ed. draft, chapter 3; the recursion
     is that of D. J. C. MacKay, L. C. B. Peto, Natural Language Engineering 1, 289 (1995).
 
-    Example: after 2, 0 there was always a 1; after 0 alone, a 1 in two of three cases. After the tag x there
-    are a's only, after y b's.
+    After 2, 0 there was always a 1; after 0 alone, a 1 in two of three cases. After the tag x there are a's
+    only, after y b's.
+
+    Example:
         >>> words = torch.tensor([[1, 2, 0, 1], [2, 0, 1, 0], [0, 2, 1, 2]])
         >>> data = SequenceDataset.from_arrays(words, kind="token", dimension=3)
         >>> trigram = NGram(3, pseudo_counts=1e-6).fit(data)
