@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +12,12 @@ from jaxtyping import Float
 from qdyn.data.molecules.properties import PROPERTIES, import_rdkit
 from qdyn.evaluation.figures import ReportFigure
 from qdyn.evaluation.generation import AttentionMap, GeneratedMolecules, count_text, property_label
-from qdyn.plotting import BLUE, INK, VERMILLION, dress, legend, new_figure
+from qdyn.evaluation.sampling_campaign import drawn_mean
+from qdyn.plotting import BLUE, INK, MUTED, VERMILLION, dress, legend, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _BINS = 32
 # RDKit's colours of bonds and elements, by the page's names for colours of the same meaning.
@@ -100,12 +102,7 @@ def property_figure(generated: GeneratedMolecules) -> ReportFigure:
         plot_property(axes, column, known.get(name), name=name, target=goals.get(name))
     for axes in places[::3]:
         axes.set_ylabel("share", color=INK, fontsize=11.5)
-    handles = {
-        label: handle
-        for axes in places
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    legend(figure, handles=list(handles.values()), labels=list(handles), loc="outside lower center", ncols=3)
+    _legend_below(figure, places)
     beside = " (filled) and of the molecules trained on (line)" if known else ""
     asked = ", dashed the target" if goals else ""
     return ReportFigure(
@@ -124,9 +121,7 @@ def attention_figure(shown: AttentionMap, *, model: str) -> ReportFigure:
     figure = new_figure(6.4, 5.6)
     axes = figure.subplots()
     image = plot_words_attention(axes, shown)
-    bar = figure.colorbar(image, ax=axes, shrink=0.85)
-    bar.set_label("weight, in units of uniform attention", color=INK, fontsize=11)
-    bar.outline.set_visible(False)
+    _attention_bar(figure, axes, image)
     last = shown.weights[-1]
     strongest = int(last.argmax())
     return ReportFigure(
@@ -139,6 +134,52 @@ def attention_figure(shown: AttentionMap, *, model: str) -> ReportFigure:
         f"{1 / len(last):.3f}.",
         figure=figure,
     )
+
+
+def attention_row(maps: Sequence[tuple[str, AttentionMap]]) -> Figure:
+    """Attention over one molecule by several models, three in a row, [CLS] left out as in arXiv:2502.19214.
+
+    Args:
+        maps: What to call each model, and its map.
+    """
+    columns = min(len(maps), 3)
+    rows = -(-len(maps) // columns)
+    figure = new_figure(5.8 * columns, 5.2 * rows)
+    for place, (name, shown) in enumerate(maps):
+        axes = figure.add_subplot(rows, columns, place + 1)
+        image = plot_words_attention(axes, shown, first=1)
+        axes.set_title(name, color=INK, fontsize=11, fontweight="bold", loc="left")
+        _attention_bar(figure, axes, image)
+    return figure
+
+
+def targets_figure(
+    experiments: Mapping[str, Mapping[str, Any]], theirs: Mapping[str, Sequence[float]]
+) -> Figure:
+    """For each property the mean drawn against the target, ours and published.
+
+    Args:
+        experiments: See `qdyn.evaluation.sampling_campaign.gather_drawn`.
+        theirs: Experiment -> published validity, uniqueness, novelty and mean.
+    """
+    figure = new_figure(11, 7.5)
+    for place, asked in enumerate(PROPERTIES):
+        label = property_label(asked)
+        axes = dress(figure.add_subplot(3, 3, place + 1), xlabel="target", ylabel="mean drawn", title=label)
+        for side in ("lower", "upper"):
+            name = f"{side}_{asked}"
+            if name not in experiments:
+                continue
+            one = experiments[name]
+            goal, ours, recorded = one["settings"]["targets"][asked], drawn_mean(one, asked), theirs.get(name)
+            axes.axline((goal, goal), slope=1, color=MUTED, linewidth=1, linestyle=":", label="target")
+            if ours is not None:
+                error = ours.standard_error or 0.0
+                axes.errorbar(goal, ours.mean, error, color=BLUE, marker="o", ls="", label="drawn here")
+            if recorded is not None:
+                axes.plot(goal, recorded[-1], color=VERMILLION, marker="x", ls="", label="published")
+    _legend_below(figure, figure.axes)
+    return figure
 
 
 def molecule_svg(smiles: str, *, width: int = 210, height: int = 150) -> str:
@@ -171,6 +212,25 @@ def molecule_svg(smiles: str, *, width: int = 210, height: int = 150) -> str:
     for colour, name in _DRAWN_COLOURS.items():
         text = re.sub(colour, name, text, flags=re.IGNORECASE)
     return text
+
+
+def _attention_bar(figure: Figure, axes: Axes, image: Any) -> None:
+    bar = figure.colorbar(image, ax=axes, shrink=0.85)
+    bar.set_label("weight, in units of uniform attention", color=INK, fontsize=11)
+    bar.outline.set_visible(False)
+    # The colours go as far below 1 as above, but no weight is negative.
+    low, high = image.get_clim()
+    bar.ax.set_ylim(max(0.0, low), high)
+
+
+def _legend_below(figure: Figure, places: Iterable[Axes]) -> None:
+    """What stands in any of the axes, once."""
+    handles = {
+        label: handle
+        for axes in places
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    legend(figure, handles=list(handles.values()), labels=list(handles), loc="outside lower center", ncols=3)
 
 
 def _edges(values: Float[np.ndarray, " values"]) -> Float[np.ndarray, " edges"]:

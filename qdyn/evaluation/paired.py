@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from qdyn.errors import ArgumentError
+
+_CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
@@ -17,6 +20,7 @@ class PairedComparison:
     Attributes:
         pairs: n.
         difference: Mean of $d_i = a_i - b_i$.
+        interval: 95 % confidence interval of that mean by Student's t; a point where all d are equal.
         t_test: p-value of Student's paired test, two-sided: is the mean of d zero? NaN where all d are equal.
         wilcoxon: p-value of Wilcoxon's signed-rank test, two-sided: is d symmetric about zero? 1 where all
             d are 0. With n pairs it is at least 2^(1 - n).
@@ -26,6 +30,7 @@ class PairedComparison:
 
     pairs: int
     difference: float
+    interval: tuple[float, float]
     t_test: float
     wilcoxon: float
     cohen: float
@@ -46,6 +51,8 @@ def compare_paired(first: ArrayLike, second: ArrayLike) -> PairedComparison:
         >>> found = compare_paired([1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 5.0, 7.0])
         >>> found.difference, round(found.cohen, 3), found.wilcoxon, found.cliff
         (-2.0, -2.449, 0.125, -0.625)
+        >>> "{:.3f} to {:.3f}".format(*found.interval)
+        '-3.299 to -0.701'
     """
     from scipy import stats
 
@@ -60,9 +67,11 @@ def compare_paired(first: ArrayLike, second: ArrayLike) -> PairedComparison:
     d = a - b
     spread = float(d.std(ddof=1))
     varies = spread > 0
+    reach = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(d) - 1)) * spread / math.sqrt(len(d))
     return PairedComparison(
         pairs=len(d),
         difference=float(d.mean()),
+        interval=(float(d.mean()) - reach, float(d.mean()) + reach),
         t_test=float(stats.ttest_rel(a, b).pvalue) if varies else float("nan"),
         wilcoxon=float(stats.wilcoxon(d).pvalue) if d.any() else 1.0,
         cohen=float(d.mean()) / spread if varies else float("nan"),

@@ -112,6 +112,7 @@ def test_paired_tests_are_those_of_the_textbook() -> None:
     second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
     found = compare_paired(first, second)
     assert found.difference == pytest.approx(-1.58)
+    assert found.interval == pytest.approx((-2.4599, -0.7001), abs=1e-4)
     assert found.t_test == pytest.approx(0.002833, rel=1e-3)
     assert found.cohen == pytest.approx(-4.0621 / np.sqrt(10), rel=1e-4)
     assert found.wilcoxon < 0.01
