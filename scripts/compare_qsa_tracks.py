@@ -23,8 +23,9 @@ from reproduce_qsa_tfim import TRACKS, model_of, open_track, training_of
 
 from qdyn.errors import QdynError
 from qdyn.evaluation.campaign_page import matrix
-from qdyn.evaluation.campaigns import Outcome, Trial, judge_untrained, run_campaign
+from qdyn.evaluation.campaigns import run_campaign
 from qdyn.evaluation.published import table_rows
+from qdyn.evaluation.trials import Outcome, Trial, judge_untrained
 from qdyn.files import write_json, write_text
 from qdyn.training.config import DatasetConfig, EvaluationConfig, RunConfig
 

@@ -19,8 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import qdyn
-from qdyn.evaluation.campaigns import Outcome, Trial, judge_untrained, run_campaign
+from qdyn.evaluation.campaigns import run_campaign
 from qdyn.evaluation.published import Published, read_published, table_rows
+from qdyn.evaluation.trials import Outcome, Trial, judge_untrained
 from qdyn.files import write_json, write_text
 from qdyn.models.config import ModelConfig
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qdyn.evaluation.campaigns import Figure, Outcome, Trial
 from qdyn.evaluation.published import (
     SIGNIFICANCE,
     Agreement,
@@ -17,6 +16,7 @@ from qdyn.evaluation.published import (
     agreement,
     table_rows,
 )
+from qdyn.evaluation.trials import Figure, Outcome, Trial
 from qdyn.files import write_json, write_text
 
 #: What is compared, in the order of the page, and how each is written.

@@ -12,7 +12,7 @@ import numpy as np
 
 from qdyn.config import build, read_yaml
 from qdyn.errors import ConfigError
-from qdyn.evaluation.campaigns import Figure
+from qdyn.evaluation.trials import Figure
 
 Verdict = Literal["seeds", "draw", "stalled", "open"]
 

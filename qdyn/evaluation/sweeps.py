@@ -19,8 +19,9 @@ import numpy as np
 from qdyn.config import build, override, read_yaml
 from qdyn.data.load import load_dataset
 from qdyn.errors import ConfigError, nearest
-from qdyn.evaluation.campaigns import Figure, Outcome, Trial, judge_untrained, run_campaign
+from qdyn.evaluation.campaigns import run_campaign
 from qdyn.evaluation.results import decisive, plain
+from qdyn.evaluation.trials import Figure, Outcome, Trial, judge_untrained
 from qdyn.files import write_json, write_text
 from qdyn.shipped import find_yaml
 from qdyn.training.config import RunConfig

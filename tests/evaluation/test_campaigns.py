@@ -18,8 +18,9 @@ import torch
 from qdyn.data.sequences import SequenceDataset
 from qdyn.dynamics.evolve import evolve
 from qdyn.errors import ArgumentError, RunError
-from qdyn.evaluation.campaigns import Figure, Outcome, Trial, judge_untrained, run_campaign
+from qdyn.evaluation.campaigns import run_campaign
 from qdyn.evaluation.evaluate import evaluate
+from qdyn.evaluation.trials import Figure, Outcome, Trial, judge_untrained
 from qdyn.models.config import ModelConfig
 from qdyn.quantum.hamiltonians import TransverseFieldIsing
 from qdyn.quantum.states import haar_random_states
@@ -104,7 +105,8 @@ def test_a_killed_campaign_goes_on_and_ends_the_same(stored: Path, tmp_path: Pat
     one = Trial(one.key, replace(one.config, training=replace(one.config.training, checkpoint_every=5)))
     (tmp_path / "preset.yaml").write_text(one.config.to_yaml())
     program = f"""
-        from qdyn.evaluation.campaigns import Trial, run_campaign
+        from qdyn.evaluation.campaigns import run_campaign
+        from qdyn.evaluation.trials import Trial
         from qdyn.training.config import load_config
         if __name__ == "__main__":
             config = load_config({str(tmp_path / "preset.yaml")!r})

@@ -9,8 +9,8 @@ import pytest
 
 from qdyn.errors import ConfigError
 from qdyn.evaluation.campaign_page import Entry, Page, matrix, page_lines, write_campaign
-from qdyn.evaluation.campaigns import Figure, Outcome, Trial
 from qdyn.evaluation.published import PublishedFigure, agreement, read_published, table_rows
+from qdyn.evaluation.trials import Figure, Outcome, Trial
 from qdyn.training.config import DatasetConfig, RunConfig
 
 SHIPPED = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "published" / "qsa_tfim.yaml"
