@@ -34,7 +34,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -56,6 +56,7 @@ from qdyn.models.baselines import (
     Procrustes,
 )
 from qdyn.models.in_context.config import InContextConfig
+from qdyn.quantum.states import PhaseConvention
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
 
 TRACKS = ("raw", "first_real", "noise 0.1", "noise 0.2")
@@ -285,7 +286,7 @@ def surprise(p: torch.Tensor) -> np.ndarray:
 def dataset(track: str) -> SequenceDataset:
     """tfim-4q as the track shows it."""
     if not track.startswith("noise"):
-        return qdyn.load_dataset("tfim-4q", phase_convention=track)
+        return qdyn.load_dataset("tfim-4q", phase_convention=cast(PhaseConvention, track))
     clean = qdyn.load_dataset("tfim-4q", phase_convention="raw")
     batch = clean.batch(range(len(clean)))
     states = torch.cat([batch.inputs, batch.targets[:, -1:]], dim=1).numpy().astype(np.complex128)

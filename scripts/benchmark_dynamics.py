@@ -214,7 +214,9 @@ def error_of(name: str, states: Any, H: Any, initial: Any, times: Any) -> float:
     else:
         found = np.asarray(states[0])
     if H.n_sites <= 10:
-        return float(np.abs(found - evolve(H, initial[0], times, method="exact").states.numpy()).max())
+        exact = evolve(H, initial[0], times, method="exact").states
+        assert exact is not None
+        return float(np.abs(found - exact.numpy()).max())
     last = expm_multiply(-1j * float(times[-1]) * H.to_sparse(), initial[0].numpy())
     return float(np.abs(found[-1] - last).max())
 
@@ -265,6 +267,7 @@ def copy_floor(n_sites: int) -> dict[str, Any]:
             start = time.process_time()
             states = evolve(H, initial, times, method="chebyshev", dtype=dtype).states
             ours = time.process_time() - start
+            assert states is not None
             start = time.process_time()
             for index in range(STEPS):
                 states[0, index + 1] = states[0, index]

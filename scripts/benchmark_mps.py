@@ -29,7 +29,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 SETTINGS = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "QUIMB_NUM_PROCS"),
@@ -49,10 +49,10 @@ class Contestant:
         self.advance, self.magnetisation = advance, magnetisation
         self.seconds: list[float] = []
         self.errors: dict[int, float] = {}
-        self.discarded: float | None = None
+        self.chain: Any = None
 
 
-def ours(n_sites: int, bond: int, *, single: bool, split: str) -> Contestant:
+def ours(n_sites: int, bond: int, *, single: bool, split: Literal["qr", "svd"]) -> Contestant:
     import torch
 
     from qdyn import TransverseFieldIsing
@@ -134,6 +134,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from qdyn.dynamics.free_fermions import ising_quench
+    from qdyn.processors import processor_name
 
     torch.set_num_threads(1)
     n_sites, bond = options.sites, options.bond
@@ -167,7 +168,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         name: {
             "milliseconds": [1e3 * value for value in one.seconds],
             "errors": one.errors,
-            "discarded_weight": one.chain.discarded if hasattr(one, "chain") else None,
+            "discarded_weight": None if one.chain is None else one.chain.discarded,
         }
         for name, one in contestants.items()
     }
@@ -219,16 +220,6 @@ def page(results: dict[str, Any]) -> str:
             "one for this chain on one thread of an AMD Zen 4.",
         ]
     return "\n".join(lines) + "\n"
-
-
-def processor_name() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor_name() or "unknown processor"
 
 
 if __name__ == "__main__":

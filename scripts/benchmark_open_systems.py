@@ -59,7 +59,7 @@ def jumps(n_sites: int, rounds: int) -> dict[str, Any]:
     ket = qutip.Qobj(psi0.numpy()[:, None], dims=[[2] * n_sites, [1]])
     options = {"progress_bar": "", "store_states": True, "keep_runs_results": True}
     solver = qutip.MCSolver(H.to_qutip(), channel.to_qutip(n_sites), options=options)
-    taken: dict[str, list[float]] = {"mcsolve": []} | {f"{error:g}": [] for error in ERRORS}
+    taken: dict[str, list[float]] = {name: [] for name in ("mcsolve", *(f"{error:g}" for error in ERRORS))}
     for turn in range(rounds + 1):
         costs = {"mcsolve": cpu_seconds(lambda: solver.run(ket, TIMES, ntraj=theirs, seeds=1)) / theirs}
         for error in ERRORS:
@@ -80,8 +80,8 @@ def jumps(n_sites: int, rounds: int) -> dict[str, Any]:
         for name in taken
         if name != "mcsolve"
     }
-    cost = {name: spread(values) for name, values in taken.items()}
-    return {"sites": n_sites, "microseconds": cost, "times faster": faster}
+    microseconds = {name: spread(values) for name, values in taken.items()}
+    return {"sites": n_sites, "microseconds": microseconds, "times faster": faster}
 
 
 def density(n_sites: int, rounds: int) -> dict[str, Any]:
@@ -95,7 +95,9 @@ def density(n_sites: int, rounds: int) -> dict[str, Any]:
         found[name] = np.array([state.full() for state in states])
 
     def ours() -> None:
-        found["qdyn"] = evolve_open(H, psi0, TIMES, channels=channel).density_matrices.numpy()
+        matrices = evolve_open(H, psi0, TIMES, channels=channel).density_matrices
+        assert matrices is not None
+        found["qdyn"] = matrices.numpy()
 
     mine, other = [], []
     for turn in range(rounds + 1):

@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,11 +32,12 @@ from torch import Tensor, nn
 
 from qdyn import load_dataset, train
 from qdyn.data.sequences import SequenceDataset
+from qdyn.models.config import ModelConfig
 from qdyn.models.registry import build_model
 from qdyn.training.batches import BatchSource
 from qdyn.training.config import RunConfig, load_config
 from qdyn.training.ensembles import Ensemble
-from qdyn.training.loop import make_optimiser
+from qdyn.training.optimisers import make_optimiser
 
 PRESET = "qsa-monomial-tfim-4q"
 SEEDS = tuple(range(8))
@@ -92,9 +94,9 @@ def qdyn_step(config: RunConfig, data: SequenceDataset, source: BatchSource) -> 
     optimiser = make_optimiser(ensemble, config.training)
 
     def step(turn: int) -> None:
-        inputs, targets, mask = source.members(SEEDS, step=turn, batch_size=config.training.batch_size)
+        inputs, targets, mask, _ = source.members(SEEDS, step=turn, batch_size=config.training.batch_size)
         optimiser.zero_grad(set_to_none=True)
-        ensemble.losses("L_B", inputs, targets, mask).sum().backward()
+        ensemble.losses("L_B", inputs, targets, mask).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return step
@@ -103,6 +105,7 @@ def qdyn_step(config: RunConfig, data: SequenceDataset, source: BatchSource) -> 
 def eager_step(config: RunConfig, source: BatchSource) -> Callable[[int], None]:
     """One step written down plainly."""
     model, n_qubits = config.model, 4
+    assert isinstance(model, ModelConfig)
     generator = torch.Generator().manual_seed(0)
     angles = torch.rand(len(SEEDS), 2, model.layers, n_qubits, 3, generator=generator) * model.initial_angle
     angles.requires_grad_()
@@ -110,10 +113,10 @@ def eager_step(config: RunConfig, source: BatchSource) -> Callable[[int], None]:
     ring = cnot_ring(n_qubits)
 
     def step(turn: int) -> None:
-        inputs, targets, _ = source.members(SEEDS[:1], step=turn, batch_size=config.training.batch_size)
+        inputs, targets, *_ = source.members(SEEDS[:1], step=turn, batch_size=config.training.batch_size)
         loss = eager_loss(angles, inputs[0], targets[0], ring, degree=model.degree).sum()
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return step
@@ -177,7 +180,10 @@ def figure(config: RunConfig, data: SequenceDataset) -> None:
         run = train(config, dataset=data, out=Path(folder) / "run", progress=False)
         seconds = time.perf_counter() - start
         with torch.no_grad():
-            losses = [float(m.loss("L_1", test.inputs, test.targets, test.mask).mean()) for m in run.models]
+            losses = [
+                float(cast(Any, model).loss("L_1", test.inputs, test.targets, test.mask).mean())
+                for model in run.models
+            ]
     print(f"test L_1 {np.mean(losses):.4f} ± {np.std(losses):.4f} over {len(losses)} seeds", end=" ")
     print(f"({config.training.steps} steps in {seconds:.0f} s; published 0.343 ± 0.234)")
     print("each seed:", " ".join(f"{loss:.4f}" for loss in losses))

@@ -60,6 +60,8 @@ def main() -> None:
         for name, model in models(n_sites).items():
             blocks, quick = run(model, psi, fewest=1)
             whole, slow = run(model, psi, fewest=99)
+            assert blocks.states is not None
+            assert whole.states is not None
             deviation = float((blocks.states - whole.states).abs().max())
             shape = f"{blocks.details['blocks']:.0f} | {blocks.details['largest_block']:.0f}"
             times = f"{1e3 * slow:.1f} | {1e3 * quick:.1f} | {slow / quick:.1f}"

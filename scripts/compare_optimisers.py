@@ -10,14 +10,15 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
 import qdyn
 from qdyn.data.sequences import SequenceDataset
 from qdyn.files import replacing
-from qdyn.models.config import ModelConfig
-from qdyn.training.config import RunConfig, load_config
+from qdyn.models.config import ModelConfig, UnitaryName
+from qdyn.training.config import OptimiserName, RunConfig, load_config
 
 WHOLE = 256
 NEAR = 0.005
@@ -27,8 +28,8 @@ NEAR = 0.005
 class Entry:
     """An optimiser with the unitaries and batch size it is meant for, and the rates it may choose from."""
 
-    optimiser: str
-    unitaries: str
+    optimiser: OptimiserName
+    unitaries: UnitaryName
     batch_size: int
     rates: tuple[float, float, float]
 
@@ -96,7 +97,10 @@ def run(base: RunConfig, entry: Entry, data: SequenceDataset, options: argparse.
                 continue
             seconds = time.process_time() - began
             validation = found.history.validation["L_1"]
-            losses = [m.loss("L_1", test.inputs, test.targets).mean().item() for m in found.models]
+            losses = [
+                cast(Any, model).loss("L_1", test.inputs, test.targets).mean().item()
+                for model in found.models
+            ]
             steps = found.history.validation_steps
         outcome = Outcome(entry, rate, validation, steps, np.array(losses), seconds, failed)
         if best is None or validation[-1].mean() < best.validation[-1].mean():

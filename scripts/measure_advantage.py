@@ -15,9 +15,11 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from torch import nn
 from tqdm import tqdm
 
 import qdyn
@@ -153,7 +155,7 @@ def measure(folder: Path, data: SequenceDataset, sizes: tuple[int, int], options
         progress=False,
     )
     test = data.split("test").windows(steps_seen, stride=LONGEST)
-    found = [observables(model, test) for model in run.models]
+    found = [observables(cast(nn.Module, model), test) for model in run.models]
     procrustes = Procrustes().fit(data).matrix
     assert procrustes is not None
     twin = MeanHamiltonian().fit(data)

@@ -131,7 +131,7 @@ def training_step(size: Size) -> Callable[[], None]:
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)
-        ensemble.losses("L_B", inputs, targets, mask).sum().backward()
+        ensemble.losses("L_B", inputs, targets, mask).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     return step

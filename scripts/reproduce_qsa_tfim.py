@@ -46,8 +46,9 @@ from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import QdynError
 from qdyn.evaluation.campaign_page import Entry, Page, write_campaign
-from qdyn.evaluation.campaigns import Trial, judge_untrained, run_campaign
+from qdyn.evaluation.campaigns import run_campaign
 from qdyn.evaluation.published import read_published
+from qdyn.evaluation.trials import Trial, judge_untrained
 from qdyn.models.config import ModelConfig
 from qdyn.training.config import DatasetConfig, EvaluationConfig, RunConfig, TrainingConfig
 
@@ -187,9 +188,11 @@ def reference_draw(recipe: Recipe, folder: Path) -> Path:
             n_sites=4, coupling=torch.tensor(coupling), field=torch.tensor(field)
         )
         times = 0.35 * np.arange(33)
-        start = torch.tensor(start / np.linalg.norm(start, axis=1, keepdims=True))
+        start /= np.linalg.norm(start, axis=1, keepdims=True)
+        trajectories = evolve(hamiltonian, start, times).states
+        assert trajectories is not None
         SequenceDataset.from_arrays(
-            evolve(hamiltonian, start, times).states,
+            trajectories,
             kind="quantum_state",
             name="tfim-4q, reference draw",
             times=times,

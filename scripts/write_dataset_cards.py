@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -147,9 +148,10 @@ def protein_table(dataset: SequenceDataset) -> list[str]:
         f"| {row.label} | {row.metrics['L_1']} | {row.metrics['L_1_residue']} | {row.metrics['perplexity']} |"
         for row in found.rows
     ]
+    vocabulary = dataset.metadata.vocabulary
+    assert vocabulary is not None
     proteins = {
-        name: residues_of(dataset.split(name).sequences(), dataset.metadata.vocabulary)
-        for name in dataset.split_names
+        name: residues_of(dataset.split(name).sequences(), vocabulary) for name in dataset.split_names
     }
     nearest = nearest_identity(proteins["test"], proteins["train"] + proteins["validation"])
     return [
@@ -216,7 +218,7 @@ def expected_persistence(source: MarkovSphere) -> tuple[float, float]:
     """
     a, b, chi = source.persistence, source.noise, stats.chi(source.dimension - 1)
 
-    def expectation(value: object) -> float:
+    def expectation(value: Callable[[float], float]) -> float:
         def inner(rest: float) -> float:
             # The logarithm is singular where the projection vanishes.
             return integrate.quad(
@@ -232,7 +234,8 @@ def expected_persistence(source: MarkovSphere) -> tuple[float, float]:
 def write_sample(dataset: SequenceDataset, path: Path) -> None:
     """A few sequences of each split, as a dataset of its own; of large states the first elements only."""
     backing = dataset.backing
-    chosen, splits = [], {}
+    chosen: list[int] = []
+    splits = {}
     for name, count in IN_SAMPLE.items():
         first, last = backing.splits[name]
         splits[name] = (len(chosen), len(chosen) + count)
