@@ -11,11 +11,11 @@ from qdyn.checks import check_integer, check_positive
 from qdyn.config import build, override, read_yaml, to_mapping, to_yaml
 from qdyn.errors import ConfigError
 from qdyn.models.config import ModelConfig, ModelSection
+from qdyn.quantum.states import PhaseConvention
 from qdyn.shipped import find_yaml
 
 OptimiserName = Literal["adam", "adamw", "lbfgs", "riemannian", "natural"]
 LossName = Literal["L_B", "L_A", "L_half", "L_1", "v1", "MSE", "MSE_last"]
-PhaseChoice = Literal["raw", "first_real"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class DatasetConfig:
     """
 
     name: str
-    phase_convention: PhaseChoice | None = None
+    phase_convention: PhaseConvention | None = None
     window: int | None = None
     stride: int = 1
     count_padding: bool = False
