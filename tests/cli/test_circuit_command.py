@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 from collections.abc import Callable
@@ -66,7 +65,6 @@ def test_shots_give_an_interval_and_a_seed_repeats_them(typed: Typed) -> None:
 
 
 @pytest.mark.cudaq
-@pytest.mark.skipif(importlib.util.find_spec("cudaq") is None, reason="CUDA-Q is not installed")
 def test_a_cudaq_target_gives_the_same(typed: Typed, refused: Callable[..., str]) -> None:
     done = typed(*SMALL, "--target", "qpp-cpu")
     assert done.returncode == 0, done.stderr
@@ -75,8 +73,14 @@ def test_a_cudaq_target_gives_the_same(typed: Typed, refused: Callable[..., str]
     assert "did you mean 'qpp-cpu'?" in refused(*SMALL, "--target", "qpp-cp")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("cudaq") is not None, reason="CUDA-Q is installed")
-def test_without_cudaq_a_target_says_what_to_install(refused: Callable[..., str]) -> None:
+def test_without_cudaq_a_target_says_what_to_install(
+    refused: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where it is installed: a module of its name that cannot be imported stands before it."""
+    absent = tmp_path / "absent"
+    absent.mkdir()
+    (absent / "cudaq.py").write_text("raise ModuleNotFoundError(name='cudaq')\n", encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", str(absent))
     assert "pip install 'qdyn-toolkit[cudaq]'" in refused(*SMALL, "--target", "qpp-cpu")
 
 
