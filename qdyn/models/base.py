@@ -9,9 +9,9 @@ from typing import Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from qdyn.checks import check_integer
+from qdyn.checks import check_finite, check_integer
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
-from qdyn.errors import ArgumentError
+from qdyn.models.context import check_context
 from qdyn.quantum.states import with_phase_convention
 
 # Not typing.Self: the tests' type checker refuses it on a method that is checked by itself.
@@ -70,8 +70,11 @@ class Predictor(ABC):
 
         Returns:
             (..., d): a unit vector, or probabilities (..., D) for tokens.
+
+        Raises:
+            ArgumentError: ``context`` is empty, or of another kind or dimension than the data.
         """
-        return self.forecast(context)[..., -1, :]
+        return self.forecast(check_context(context, self.metadata))[..., -1, :]
 
     def element(self, forecast: Tensor) -> Tensor:
         """The element that a forecast (..., d) stands for, as the predictor would meet it in its data.
@@ -101,19 +104,18 @@ class Predictor(ABC):
             (..., steps, d), or (..., steps) for tokens.
 
         Raises:
-            ArgumentError: ``steps`` is not an integer >= 1, or ``context`` is empty.
+            ArgumentError: ``steps`` is not an integer >= 1, or ``context`` is empty, not finite, or of
+                another kind or dimension than the data.
         """
         check_integer("steps", steps, minimum=1)
         time = -1 if self.metadata and self.metadata.kind == "token" else -2
-        if context.ndim < -time or context.shape[time] == 0:
-            raise ArgumentError(
-                f"Argument `context` must hold at least one element, but has shape {tuple(context.shape)}."
-            )
-        seen = context
+        seen = check_context(context, self.metadata)
+        check_finite("context", seen)
+        length = seen.shape[time]
         for _ in range(steps):
             following = self.element(self.predict(seen)).unsqueeze(time)
             seen = torch.cat([seen, following.to(seen.dtype)], dim=time)
-        return seen.narrow(time, context.shape[time], steps)
+        return seen.narrow(time, length, steps)
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from torch import Tensor
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ArgumentError
 from qdyn.models.base import Predictor
+from qdyn.models.context import check_context
 from qdyn.quantum.states import haar_random_states
 
 
@@ -69,3 +70,36 @@ def test_predict_is_the_last_forecast() -> None:
 def test_bad_rollouts(context: Tensor, steps: int) -> None:
     with pytest.raises(ArgumentError, match=r"Argument `(context|steps)` must"):
         Shift().rollout(context, steps)
+
+
+STATES = SequenceMetadata("x", "quantum_state", 4, phase_convention="raw")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "context", "message"),
+    [
+        (STATES, torch.zeros(2, 3, 8), r"must have shape \(..., T, 4\), but has shape \(2, 3, 8\)"),
+        (STATES, torch.full((2, 3, 4), torch.nan), "must be finite"),
+        (STATES, torch.zeros(2, 0, 4), "at least one element"),
+        (SequenceMetadata("x", "real", 4), torch.zeros(2, 3, 4) * 1j, "must hold real vectors"),
+        (SequenceMetadata("x", "token", 5), torch.zeros(2, 3), "must hold token numbers, but is of type"),
+        (SequenceMetadata("x", "token", 5), torch.tensor([[0, 5]]), "from 0 to 4, but holds 5"),
+    ],
+)
+def test_a_context_of_other_data_is_refused(
+    metadata: SequenceMetadata, context: Tensor, message: str
+) -> None:
+    predictor = Shift()
+    predictor.metadata = metadata
+    with pytest.raises(ArgumentError, match=message):
+        predictor.rollout(context, 2)
+
+
+def test_states_without_an_imaginary_part_keep_that_of_their_forecasts() -> None:
+    predictor = Shift()
+    predictor.metadata = STATES
+    context = torch.eye(4, dtype=torch.float64)[None, :2]
+    expected = predictor.rollout(context.to(torch.complex128), 2)
+    assert expected.imag.abs().max() == 1
+    torch.testing.assert_close(predictor.rollout(context, 2), expected)
+    torch.testing.assert_close(check_context(context.numpy(), STATES), context.to(torch.complex128))

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from qdyn.checks import check_integer, check_positive
 from qdyn.errors import ArgumentError
-from qdyn.models.baselines.common import check_dimension
 from qdyn.models.baselines.series import SeriesBaseline
+from qdyn.models.context import check_context
 
 
 class HigherOrderDMD(SeriesBaseline):
@@ -73,11 +73,7 @@ class HigherOrderDMD(SeriesBaseline):
         Forecasts fed back would obey the same map, and change nothing.
         """
         check_integer("steps", steps, minimum=1)
-        if context.ndim < 2 or context.shape[-2] == 0:
-            raise ArgumentError(
-                f"Argument `context` must hold at least one element, but has shape {tuple(context.shape)}."
-            )
-        check_dimension(context, self.metadata.dimension if self.metadata else context.shape[-1])
+        context = check_context(context, self.metadata)
         length, d = context.shape[-2:]
         if length == 1:
             return context.expand(*context.shape[:-2], steps, d).clone()

@@ -21,11 +21,12 @@ from qdyn.attention.in_context.heads import (
 )
 from qdyn.attention.in_context.transitions import length
 from qdyn.attention.qsa.readout import LOSSES, read_out
-from qdyn.checks import check_choice, check_integer, qubits_of_dimension
+from qdyn.checks import check_choice, check_finite, check_integer, qubits_of_dimension
 from qdyn.circuits.ansatz.variational import ansatz
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
-from qdyn.errors import ArgumentError, ConfigError
+from qdyn.errors import ConfigError
 from qdyn.models.base import Predictor
+from qdyn.models.context import check_context
 from qdyn.models.in_context.config import InContextConfig
 from qdyn.models.in_context.start import angles_of, training_transitions
 
@@ -247,7 +248,7 @@ class InContextPredictor(nn.Module, Predictor):
 
     def predict(self, context: Tensor) -> Tensor:
         """The last entry of `forecast`, without the work for those before it in the last block."""
-        return self._asked(context, steps=1).squeeze(-2)
+        return self._asked(check_context(context, self.metadata), steps=1).squeeze(-2)
 
     @torch.no_grad()
     def rollout(self, context: Tensor, steps: int) -> Tensor:
@@ -256,11 +257,9 @@ class InContextPredictor(nn.Module, Predictor):
         What is known of the dynamics stays what ``context`` says: no forecast is learnt from.
         """
         check_integer("steps", steps, minimum=1)
-        if context.ndim < 2 or not context.shape[-2]:
-            raise ArgumentError(
-                f"Argument `context` must hold at least one element, but has shape {tuple(context.shape)}."
-            )
-        return self.element(self._asked(context, steps=steps)).to(context.dtype)
+        seen = check_context(context, self.metadata)
+        check_finite("context", seen)
+        return self.element(self._asked(seen, steps=steps)).to(seen.dtype)
 
     @torch.no_grad()
     def warm_start(self, dataset: SequenceDataset) -> None:
