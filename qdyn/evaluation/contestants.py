@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 # Diagonalising every trajectory's Hamiltonian takes minutes beyond this dimension.
 _LARGEST_EXACT_DIMENSION = 256
-# A table of trigrams has up to as many rows as there are pairs of words.
-_LARGEST_TRIGRAM_VOCABULARY = 256
+# A table of trigrams has up to as many rows as there are pairs of words, a regression as many columns.
+_LARGEST_VOCABULARY_OF_PAIRS = 256
 # Elements that the autoregression beside every univariate series looks back at, as in arXiv:2504.05336.
 _LONGEST_MEMORY = 20
 
@@ -146,12 +146,15 @@ def baselines(dataset: SequenceDataset) -> tuple[list[Contestant], list[str]]:
 
 def _suited_to(data: SequenceMetadata, n_steps: int) -> list[Baseline]:
     if label_numbers(data.vocabulary):
-        return [Chance(), MajorityClass(), NaiveBayes(), BagOfWords()]
+        counted: list[Baseline] = [Chance(), MajorityClass(), NaiveBayes(), BagOfWords()]
+        return (
+            [*counted, BagOfWords(pairs=True)] if data.dimension <= _LARGEST_VOCABULARY_OF_PAIRS else counted
+        )
     if data.kind == "token":
         every: list[Baseline] = [Chance(), Unigram(), Bigram(), Persistence()]
         if tag_numbers(data.vocabulary):
             every += [NGram(order, pseudo_counts=None, given_tags=True) for order in (1, 3)]
-        return [*every, NGram(3)] if data.dimension <= _LARGEST_TRIGRAM_VOCABULARY else every
+        return [*every, NGram(3)] if data.dimension <= _LARGEST_VOCABULARY_OF_PAIRS else every
     if not data.normalised:
         series = [TrainingMean(), Persistence(), LeastSquares(), InContextDMD()]
         if data.dimension > 1:

@@ -19,6 +19,7 @@ FIGURES = {"softmax": 1.0, "uniform": 0.9, "fidelity": 0.5, "frozen-fidelity": 0
 
 def outcome(key: str, mean: float, standing: str = "trained") -> Outcome:
     noise = 0.01 * np.random.default_rng(len(key)).standard_normal(3)
+    noise -= noise.mean()
     seeds = tuple((mean + noise).tolist()) if standing == "trained" else (mean,)
     figure = {"L_1": Figure(seeds, 0.02)}
     return Outcome(key, key.capitalize(), standing, None, 100, {"train": figure, "test": figure}, 3.0)  # type: ignore[arg-type]

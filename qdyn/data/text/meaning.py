@@ -9,10 +9,12 @@ Source: R. Lorenz et al., J. Artif. Intell. Res. 76, 1305 (2023): the set MC.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, product
 
 import numpy as np
 
@@ -59,12 +61,14 @@ class MeaningClassification(Source):
     @cached_property
     def sentences(self) -> tuple[tuple[tuple[str, ...], str], ...]:
         """Every sentence with its class, in the order of the grammar."""
-        found = []
-        for name, start in self.classes.items():
-            for words in self._expanded((start,), ()):
-                found.append((words, name))
-                if len(found) > _MOST:
-                    raise ConfigError(f"`rules` must give at most {_MOST} sentences.")
+        known: dict[str, list[tuple[str, ...]]] = {}
+        found = [
+            (words, name)
+            for name, start in self.classes.items()
+            for words in self._expanded(start, (), known)
+        ]
+        if len(found) > _MOST:
+            raise ConfigError(f"`rules` must give at most {_MOST} sentences.")
         return tuple(found)
 
     @cached_property
@@ -110,19 +114,20 @@ class MeaningClassification(Source):
         symbols = [word for expansions in self.rules.values() for text in expansions for word in text.split()]
         return tuple(dict.fromkeys(symbol for symbol in symbols if symbol not in self.rules))
 
-    def _expanded(self, symbols: tuple[str, ...], inside: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        """Every sequence of words that symbols stand for."""
-        if not symbols:
-            yield ()
-            return
-        head, rest = symbols[0], symbols[1:]
-        if head in inside:
-            raise ConfigError(f"`rules.{head}` must not contain itself.")
-        if head not in self.rules:
-            for words in self._expanded(rest, inside):
-                yield (head, *words)
-            return
-        for expansion in self.rules[head]:
-            for begun in self._expanded(tuple(expansion.split()), (*inside, head)):
-                for words in self._expanded(rest, inside):
-                    yield (*begun, *words)
+    def _expanded(
+        self, symbol: str, inside: tuple[str, ...], known: dict[str, list[tuple[str, ...]]]
+    ) -> list[tuple[str, ...]]:
+        """Every sequence of words that a symbol stands for; those of phrases met before are in ``known``."""
+        if symbol in inside:
+            raise ConfigError(f"`rules.{symbol}` must not contain itself.")
+        if symbol not in self.rules:
+            return [(symbol,)]
+        if symbol not in known:
+            found: list[tuple[str, ...]] = []
+            for expansion in self.rules[symbol]:
+                parts = [self._expanded(part, (*inside, symbol), known) for part in expansion.split()]
+                if len(found) + math.prod(len(part) for part in parts) > _MOST:
+                    raise ConfigError(f"`rules` must give at most {_MOST} sentences.")
+                found += [tuple(chain.from_iterable(chosen)) for chosen in product(*parts)]
+            known[symbol] = found
+        return known[symbol]

@@ -1,7 +1,7 @@
 """Classifiers that need no attention: the commonest class, word counts, and logistic regression on them.
 
 They read labelled sentences, whose last element is a label: see `qdyn.data.tags`. After every word they
-forecast the label from the words up to it, whose order they do not see.
+forecast the label from the words up to it, whose order they do not see, or not beyond neighbours.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class LabelBaseline(Baseline):
 
     $$p(c \mid w_1 \dots w_j) \propto \exp\Big(b_c + \sum_{i \le j} s_{w_i c}\Big)$$
 
-    A subclass learns offsets b and scores s from the counts of words in each sentence. What is no label gets
-    probability 0.
+    A subclass learns offsets b and scores s from the counts of words in each sentence, and may count more
+    than words. What is no label gets probability 0.
     """
 
     kinds: ClassVar[frozenset[str]] = frozenset({"token"})
@@ -46,6 +46,7 @@ class LabelBaseline(Baseline):
 
     def __init__(self) -> None:
         self.labels: tuple[int, ...] = ()
+        self._size = self._n_counted = 0
         self._scores = torch.zeros(0, 0, dtype=torch.float64)
         self._offsets = torch.zeros(0, dtype=torch.float64)
 
@@ -63,12 +64,39 @@ class LabelBaseline(Baseline):
                 f"The baseline {self.name} forecasts labels, but the dataset {dataset.metadata.name} has "
                 f"{len(self.labels)} of them."
             )
-        counts, classes = labelled_counts(dataset)
-        self._scores, self._offsets = self._fitted_to(counts, classes)
+        self._size = self._n_counted = dataset.metadata.dimension
+        self._prepare(dataset)
+        self._scores, self._offsets = self._fitted_to(*self.labelled_counts(dataset))
+
+    def _prepare(self, dataset: SequenceDataset) -> None:
+        """Find what is to be counted beside words."""
+
+    def _counted(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """The numbers of what each step adds to the counts, (..., T, k), and whether it does."""
+        return inputs[..., None], mask[..., None]
+
+    def labelled_counts(
+        self, dataset: SequenceDataset
+    ) -> tuple[Float[Tensor, "sentences counted"], Int64[Tensor, " sentences"]]:
+        """How often what counts stands before the label of each sentence, and its class, from 0."""
+        rows, classes = [], []
+        for batch in batches(dataset):
+            steps = label_steps(batch.targets, self.labels, batch.mask)
+            # What stands up to the first label, the label itself excluded.
+            before = (steps.cumsum(dim=1) - steps.int() == 0) & batch.mask & steps.any(dim=1, keepdim=True)
+            counted, counts = self._counted(batch.inputs, before)
+            row = torch.zeros(len(steps), self._n_counted, dtype=torch.float64)
+            row.scatter_add_(1, counted.flatten(1), counts.flatten(1).double())
+            labelled = steps.any(dim=1)
+            first = steps.int().argmax(dim=1, keepdim=True)
+            found = batch.targets.gather(1, first)[:, 0]
+            rows.append(row[labelled])
+            classes.append(torch.searchsorted(torch.tensor(self.labels), found[labelled]))
+        return torch.cat(rows), torch.cat(classes)
 
     @abstractmethod
     def _fitted_to(self, counts: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (D, classes) and offsets (classes,) from word counts (N, D) and classes (N,)."""
+        """Scores (F, classes) and offsets (classes,) from counts (N, F), words first, and classes (N,)."""
 
     def forecast(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
         """The distribution (..., T, D) after each word of ``inputs`` (..., T).
@@ -80,11 +108,11 @@ class LabelBaseline(Baseline):
         """
         if not self.labels:
             raise not_fitted(self)
-        check_tokens(inputs, len(self._scores))
-        scores = self._scores[inputs]
-        if mask is not None:
-            scores = torch.where(mask[..., None], scores, 0.0)
-        found = torch.zeros(*inputs.shape, len(self._scores), dtype=torch.float64)
+        check_tokens(inputs, self._size)
+        exists = torch.ones_like(inputs, dtype=torch.bool) if mask is None else mask.expand(inputs.shape)
+        counted, counts = self._counted(inputs, exists)
+        scores = torch.where(counts[..., None], self._scores[counted], 0.0).sum(dim=-2)
+        found = torch.zeros(*inputs.shape, self._size, dtype=torch.float64)
         found[..., list(self.labels)] = (scores.cumsum(dim=-2) + self._offsets).softmax(dim=-1)
         return found
 
@@ -142,21 +170,31 @@ class NaiveBayes(LabelBaseline):
 
 
 class BagOfWords(LabelBaseline):
-    """Logistic regression on the number of times each word stands in a sentence.
+    """Logistic regression on the number of times each word stands in a sentence, and perhaps each pair.
 
     The problem is convex and is solved to its optimum, so there are no seeds and nothing to schedule.
 
     Args:
         strength: Of the penalty on the weights, > 0: see `qdyn.models.logistic`. None takes the power of 10
             with the least cross-entropy on the validation split, or 0.01 where there is none.
+        pairs: Whether words that stand side by side are counted as well; those never met have no weight.
+
+    Example: which of two words comes first is no matter of counts, but one of neighbours.
+        >>> words = ["<s>", "a", "b", "<label=x>", "<label=y>"]
+        >>> data = SequenceDataset.from_arrays(
+        ...     torch.tensor([[0, 1, 2, 3], [0, 2, 1, 4]]), kind="token", vocabulary=words)
+        >>> [bool(BagOfWords(pairs=pairs).fit(data).predict(torch.tensor([0, 1, 2]))[3] > 0.6)
+        ...  for pairs in (False, True)]
+        [False, True]
     """
 
-    name = "bag_of_words"
-    label = "Bag of words, logistic regression"
-
-    def __init__(self, *, strength: float | None = None) -> None:
+    def __init__(self, *, strength: float | None = None, pairs: bool = False) -> None:
         super().__init__()
         self.strength = None if strength is None else check_positive("strength", strength)
+        self.pairs = pairs
+        self.name = "bag_of_pairs" if pairs else "bag_of_words"
+        self.label = f"Bag of words{' and pairs' if pairs else ''}, logistic regression"
+        self._met = torch.zeros(0, dtype=torch.int64)
         self._validation: SequenceDataset | None = None
 
     def fit(self: Fitted, dataset: SequenceDataset) -> Fitted:
@@ -164,36 +202,36 @@ class BagOfWords(LabelBaseline):
         self._validation = validation_part(dataset)
         return super().fit(dataset)
 
+    def _prepare(self, dataset: SequenceDataset) -> None:
+        if self.pairs:
+            met = [self._neighbours(batch.inputs)[:, 1:][batch.mask[:, 1:]] for batch in batches(dataset)]
+            self._met = torch.unique(torch.cat(met))
+            self._n_counted = self._size + len(self._met)
+
+    def _counted(self, inputs: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        words, exist = super()._counted(inputs, mask)
+        if not len(self._met):
+            return words, exist
+        neighbours = self._neighbours(inputs)
+        place = torch.searchsorted(self._met, neighbours).clamp_max(len(self._met) - 1)
+        both = (self._met[place] == neighbours) & mask & mask.roll(1, -1)
+        both[..., 0] = False
+        pairs = (self._size + place)[..., None]
+        return torch.cat([words, pairs], -1), torch.cat([exist, both[..., None]], -1)
+
+    def _neighbours(self, inputs: Tensor) -> Tensor:
+        """A number for each word and the one before it; for the first one it means nothing."""
+        return inputs.roll(1, -1) * self._size + inputs
+
     def _fitted_to(self, counts: Tensor, classes: Tensor) -> tuple[Tensor, Tensor]:
         def fitted(strength: float) -> tuple[Tensor, Tensor]:
             return logistic_regression(counts, classes, n_classes=len(self.labels), strength=strength)
 
         if self.strength is not None or self._validation is None:
             return fitted(0.01 if self.strength is None else self.strength)
-        words, wanted = labelled_counts(self._validation)
+        words, wanted = self.labelled_counts(self._validation)
 
         def surprise(found: tuple[Tensor, Tensor]) -> float:
             return float(torch.nn.functional.cross_entropy(words @ found[0] + found[1], wanted))
 
         return min((fitted(strength) for strength in _STRENGTHS), key=surprise)
-
-
-def labelled_counts(
-    dataset: SequenceDataset,
-) -> tuple[Float[Tensor, "sentences words"], Int64[Tensor, " sentences"]]:
-    """How often each word stands before the label of each sentence, and which class that is, from 0."""
-    labels = label_numbers(dataset.metadata.vocabulary)
-    size = dataset.metadata.dimension
-    counts, classes = [], []
-    for batch in batches(dataset):
-        steps = label_steps(batch.targets, labels, batch.mask)
-        # What stands up to the first label, the label itself excluded.
-        before = (steps.cumsum(dim=1) - steps.int() == 0) & batch.mask & steps.any(dim=1, keepdim=True)
-        rows = torch.zeros(len(steps), size, dtype=torch.float64)
-        rows.scatter_add_(1, batch.inputs, before.double())
-        labelled = steps.any(dim=1)
-        first = steps.int().argmax(dim=1, keepdim=True)
-        found = batch.targets.gather(1, first)[:, 0]
-        counts.append(rows[labelled])
-        classes.append(torch.searchsorted(torch.tensor(labels), found[labelled]))
-    return torch.cat(counts), torch.cat(classes)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -54,6 +55,33 @@ def test_no_word_but_the_label_tells_the_class_of_every_sentence() -> None:
         for name in made.classes
     }
     assert {"woman", "prepares", "good", "cookies", "spam"} <= of["food"] & of["IT"]
+
+
+@pytest.fixture(scope="module")
+def agreement() -> dict[tuple[str, ...], str]:
+    made = read_recipe("agreement").make_source()
+    assert isinstance(made, MeaningClassification)
+    return dict(made.sentences)
+
+
+def test_every_agreeing_sentence_has_a_twin_of_the_same_words(agreement: dict[tuple[str, ...], str]) -> None:
+    """The subject and the noun after it, swapped: no function of the words without their order can tell."""
+    for words, name in agreement.items():
+        the, subject, nearby, again, other, *rest = words
+        assert the == again == "the"
+        twin = (the, other, nearby, again, subject, *rest)
+        assert {name, agreement[twin]} == {"agrees", "differs"}
+
+
+def test_words_and_neighbours_are_as_frequent_in_either_class(agreement: dict[tuple[str, ...], str]) -> None:
+    """So that a linear classifier of them has nothing to learn: the best there is gives both classes 1/2."""
+    counts = {name: Counter[object]() for name in ("agrees", "differs")}
+    for words, name in agreement.items():
+        counts[name].update(words)
+        counts[name].update(zip(("<s>", *words), (*words, "</s>"), strict=True))
+    assert counts["agrees"] == counts["differs"]
+    assert min(len(words) for words in agreement) == 9
+    assert len(agreement) == 36_864
 
 
 @pytest.mark.parametrize(

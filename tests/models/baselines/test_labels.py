@@ -9,7 +9,7 @@ import qdyn
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.models.baselines import BagOfWords, MajorityClass, NaiveBayes, Unigram
-from qdyn.models.baselines.labels import LabelBaseline, labelled_counts
+from qdyn.models.baselines.labels import LabelBaseline
 from qdyn.models.logistic import logistic_regression
 
 WORDS = ("<s>", "</s>", "good", "bad", "it", "<label=no>", "<label=yes>")
@@ -29,7 +29,7 @@ def food() -> SequenceDataset:
 
 
 def test_words_before_the_label_are_counted() -> None:
-    counts, classes = labelled_counts(labelled())
+    counts, classes = NaiveBayes().fit(labelled()).labelled_counts(labelled())
     assert counts.tolist() == [
         [1, 1, 1, 0, 1, 0, 0],
         [1, 1, 2, 0, 0, 0, 0],
@@ -42,8 +42,9 @@ def test_words_before_the_label_are_counted() -> None:
 
 def test_naive_bayes_is_bayes_theorem() -> None:
     data = labelled()
-    counts, classes = labelled_counts(data)
-    found = NaiveBayes(pseudo_counts=0.5).fit(data).forecast(ROWS[:, :3])[:, -1]
+    model = NaiveBayes(pseudo_counts=0.5).fit(data)
+    counts, classes = model.labelled_counts(data)
+    found = model.forecast(ROWS[:, :3])[:, -1]
     for row, forecast in zip(ROWS[:, :3].tolist(), found, strict=True):
         joint = []
         for c in (0, 1):
@@ -73,7 +74,10 @@ def test_logistic_regression_stands_where_its_gradient_vanishes() -> None:
         assert loss(w + shift) > loss(w)
 
 
-@pytest.mark.parametrize("model", [MajorityClass(), NaiveBayes(), BagOfWords()], ids=lambda one: one.name)
+MODELS = [MajorityClass(), NaiveBayes(), BagOfWords(), BagOfWords(pairs=True)]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda one: one.name)
 def test_forecasts_are_of_labels_and_see_the_past_alone(model: LabelBaseline) -> None:
     data = labelled()
     model.fit(data)
@@ -83,11 +87,30 @@ def test_forecasts_are_of_labels_and_see_the_past_alone(model: LabelBaseline) ->
     torch.testing.assert_close(model.predict(ROWS[0, :3]), found[0, 2])
 
 
-@pytest.mark.parametrize("model", [MajorityClass, NaiveBayes, BagOfWords], ids=lambda one: one.name)
-def test_padding_changes_nothing(model: type[LabelBaseline]) -> None:
+@pytest.mark.parametrize("model", MODELS, ids=lambda one: one.name)
+def test_padding_changes_nothing(model: LabelBaseline) -> None:
     longer = torch.cat([ROWS, torch.full((5, 4), 3)], dim=1)
-    first = model().fit(labelled()).forecast(ROWS)
-    torch.testing.assert_close(model().fit(labelled(longer)).forecast(ROWS), first)
+    first = model.fit(labelled()).forecast(ROWS)
+    torch.testing.assert_close(model.fit(labelled(longer)).forecast(ROWS), first)
+
+
+def test_pairs_are_counted_beside_words() -> None:
+    """Of every sentence the pairs up to the label; one never met has no weight, nor one with a gap."""
+    data = labelled()
+    model = BagOfWords(pairs=True, strength=0.1).fit(data)
+    counts, classes = model.labelled_counts(data)
+    words, same = BagOfWords().fit(data).labelled_counts(data)
+    assert counts[:, : len(WORDS)].equal(words)
+    assert classes.equal(same)
+    # 0 4, 4 2, 2 1, 0 2, 2 2, 0 3, 3 1, 4 3, 3 4, 4 1
+    assert counts[:, len(WORDS) :].sum(dim=1).tolist() == [3, 3, 2, 4, 2]
+    assert counts.shape[1] == len(WORDS) + 10
+    gap = torch.tensor([[True, False, True, True, True]])
+    masked = model.forecast(torch.tensor([[0, 4, 2, 3, 1]]), gap)[:, -1]
+    torch.testing.assert_close(masked, model.predict(torch.tensor([[2, 3, 1, 0]])))
+    # The same words, but 4 3 has been met and 3 0 has not.
+    met, unmet = (model.predict(torch.tensor([row])) for row in ([2, 4, 3], [3, 2, 4]))
+    assert (met - unmet).abs().max() > 1e-3
 
 
 def test_the_order_of_words_is_not_seen_but_their_number_is(food: SequenceDataset) -> None:
