@@ -107,3 +107,11 @@ def check_positive(name: str, value: float) -> float:
     if not math.isfinite(number) or number <= 0:
         raise ArgumentError(f"Argument `{name}` must be a finite number > 0, but is {value!r}.")
     return number
+
+
+def check_fraction(name: str, value: float) -> float:
+    """Return ``value`` as a float, refusing NaN and what does not lie strictly between 0 and 1."""
+    number = float(value)
+    if not 0 < number < 1:
+        raise ArgumentError(f"Argument `{name}` must lie in (0, 1), but is {value!r}.")
+    return number

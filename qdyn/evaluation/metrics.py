@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qdyn.checks import check_fraction
 from qdyn.errors import ArgumentError
 
 #: Probabilities below this count as this, so that one impossible step does not make a mean infinite.
@@ -154,8 +155,7 @@ def horizon(mean_fidelity: NDArray[np.floating], *, threshold: float = 0.9) -> H
         raise ArgumentError(
             f"Argument `mean_fidelity` must have shape (steps,), steps >= 1, but has {mean_fidelity.shape}."
         )
-    if not 0 < threshold < 1:
-        raise ArgumentError(f"Argument `threshold` must lie in (0, 1), but is {threshold!r}.")
+    check_fraction("threshold", threshold)
     # A NaN is no fidelity to trust.
     below = ~(mean_fidelity >= threshold)
     return Horizon(int(below.argmax()), False) if below.any() else Horizon(len(mean_fidelity), True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from qdyn.checks import check_integer, check_positive
+from qdyn.checks import check_fraction, check_integer, check_positive
 from qdyn.config import build, override, read_yaml, to_mapping, to_yaml
 from qdyn.errors import ConfigError
 from qdyn.models.config import ModelConfig, ModelSection
@@ -152,11 +152,7 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         check_integer("evaluation.context", self.context, minimum=1)
         check_integer("evaluation.rollout_steps", self.rollout_steps, minimum=1)
-        if not 0 < self.fidelity_threshold < 1:
-            raise ConfigError(
-                f"Argument `evaluation.fidelity_threshold` must lie in (0, 1), but is "
-                f"{self.fidelity_threshold:g}."
-            )
+        check_fraction("evaluation.fidelity_threshold", self.fidelity_threshold)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Inexact
 from torch import Tensor
 
-from qdyn.checks import check_integer, check_positive
+from qdyn.checks import check_choice, check_fraction, check_integer, check_positive
+from qdyn.errors import ArgumentError
 
 
 def chance_loss_1(dimension: int, *, field: Literal["complex", "real"] = "complex") -> float:
@@ -21,11 +22,15 @@ def chance_loss_1(dimension: int, *, field: Literal["complex", "real"] = "comple
         dimension: d >= 1.
         field: Whether vectors are complex or real.
 
+    Raises:
+        ArgumentError: an argument is out of range.
+
     Example: four qubits.
         >>> round(chance_loss_1(16), 2)
         3.32
     """
     check_integer("dimension", dimension, minimum=1)
+    check_choice("field", field, ["complex", "real"])
     share = torch.tensor([float(dimension), 1.0], dtype=torch.float64) / (1 if field == "complex" else 2)
     digamma = torch.special.digamma(share)
     return float(digamma[0] - digamma[1])
@@ -80,12 +85,17 @@ def shots_for_precision(mu: float, *, relative_precision: float, fidelity: float
         relative_precision: eps > 0.
         fidelity: F in (0, 1), which sets L_B.
 
+    Raises:
+        ArgumentError: an argument is out of range.
+
     Source: the scaling 1/(eps^2 mu) of arXiv:2602.06699 v2, with the prefactor of binomial noise.
 
     Example:
         >>> round(shots_for_precision(1e-3, relative_precision=0.1, fidelity=0.8))
         2006304
     """
-    check_positive("mu", mu)
-    deviation = check_positive("relative_precision", relative_precision) * -math.log(fidelity)
+    if not 0 < mu <= 1:
+        raise ArgumentError(f"Argument `mu` must lie in (0, 1], but is {mu!r}.")
+    loss = -math.log(check_fraction("fidelity", fidelity))
+    deviation = check_positive("relative_precision", relative_precision) * loss
     return (1 - mu) / (mu * deviation**2)
