@@ -64,7 +64,8 @@ class Session:
         processes: Those that share the updates.
 
     Raises:
-        DatasetError: a training split is empty, or splits have different lengths.
+        DatasetError: a training split is empty or smaller than the number of processes, or splits have
+            different lengths.
         ConfigError: the best evaluation is to be kept, but there is no validation split.
     """
 
@@ -93,6 +94,12 @@ class Session:
             raise DatasetError("Datasets trained on together must all have a validation split, or none.")
         seeds = len(self._config.seeds)
         self._train = train[0] if len(parts) == 1 else StackedSource(train, seeds=seeds)
+        if len(self._train) < processes.count:
+            # The mean over no sequence is no number, and would pass for a training that diverged.
+            raise DatasetError(
+                f"The {processes.count} processes need as many sequences to train on, but there are "
+                f"{len(self._train)}."
+            )
         self._validation = None
         if validation:
             self._validation = validation[0] if len(parts) == 1 else StackedSource(validation, seeds=seeds)

@@ -16,9 +16,11 @@ from torch import nn
 
 import qdyn
 from qdyn.data.sequences import SequenceDataset
+from qdyn.errors import DatasetError
 from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
 from qdyn.training.processes import ALONE, Processes
+from qdyn.training.session import Part, Session
 
 STEPS = 6
 
@@ -82,6 +84,24 @@ def test_shares_are_the_whole(rows: int, count: int) -> None:
         max(len(range(rows)[share]) for share in shares) - min(len(range(rows)[share]) for share in shares)
         <= 1
     )
+
+
+def test_more_processes_than_sequences_are_refused(tmp_path: Path) -> None:
+    """One of them would have the mean over nothing."""
+    data = SequenceDataset.from_arrays(np.zeros((3, 4), dtype=np.int64), kind="token", dimension=2)
+    config = RunConfig(
+        name="few",
+        dataset=DatasetConfig("few"),
+        model=HybridDecoderConfig(width=8),
+        training=TrainingConfig(),
+    )
+    with pytest.raises(DatasetError, match="4 processes need as many sequences to train on, but there are 3"):
+        Session(
+            [Part(tmp_path, config, data)],
+            checkpoint=tmp_path / "checkpoint",
+            device=torch.device("cpu"),
+            processes=Processes(rank=0, count=4),
+        )
 
 
 def test_one_process_adds_nothing() -> None:
