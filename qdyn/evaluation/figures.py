@@ -247,8 +247,8 @@ def _training(evaluation: Evaluation) -> ReportFigure:
         name="training",
         title="Training",
         caption=f"{each}Validation after whole passes over the validation split.{bars}",
-        alt=f"Line chart of the training loss against steps, falling from {training.loss[0].mean():.2f} to "
-        f"{training.loss[-1].mean():.2f}.",
+        alt=f"Line chart of the training loss against steps, {training.loss[0].mean():.2f} at first and "
+        f"{training.loss[-1].mean():.2f} at last.",
         figure=figure,
     )
 
