@@ -129,7 +129,7 @@ def matched_transformer(contestant: str, metadata: SequenceMetadata, *, width: i
     Example:
         >>> found = matched_transformer("fidelity", SequenceMetadata("words", "token", 9), width=16, steps=8)
         >>> found.config.feed_forward, abs(found.deviation) < BAND
-        (70, True)
+        (74, True)
     """
     check_integer("width", width, minimum=1)
     attention, chosen = attention_of(contestant, width=width, steps=steps)

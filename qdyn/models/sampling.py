@@ -31,7 +31,7 @@ from qdyn.data import smiles
 from qdyn.data.proteins import amino_acids
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.data.source import generator_of
-from qdyn.data.text import sentences
+from qdyn.data.text import words as text
 from qdyn.errors import ArgumentError
 from qdyn.models.base import Predictor
 from qdyn.processors import torch_threads
@@ -39,7 +39,7 @@ from qdyn.processors import torch_threads
 BLOCK = 512
 _FRAMES = (
     (smiles.BEGIN, smiles.END, ""),
-    (sentences.BEGIN, sentences.END, " "),
+    (text.BEGIN, text.END, " "),
     (amino_acids.BEGIN, amino_acids.END, ""),
 )
 _TINY = 1e-300

@@ -20,8 +20,16 @@ from numpy.typing import NDArray
 from qdyn.checks import check_integer
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.tags import LABEL, read_tag, tag
-from qdyn.data.text.sentences import BEGIN, DEFAULT_SHARES, END, UNKNOWN, share_unknown, vocabulary_of
-from qdyn.data.text_files import ranges_of_shares, read_text
+from qdyn.data.text.words import (
+    BEGIN,
+    DEFAULT_SHARES,
+    END,
+    encode_words,
+    shared_out,
+    unknown_shares,
+    vocabulary_of,
+)
+from qdyn.data.text_files import read_text
 from qdyn.errors import ArgumentError, DatasetError, nearest
 
 SENTIMENT = {"0": "negative", "1": "positive"}
@@ -76,21 +84,8 @@ def encode_labelled(
     Raises:
         DatasetError: a sentence that is too long, or a word that is not known.
     """
-    number = {word: place for place, word in enumerate(vocabulary)}
-    rows = np.full((len(sentences), length), number[END], dtype=np.int64)
-    lengths = np.empty(len(sentences), dtype=np.int64)
-    for place, (words, name) in enumerate(zip(sentences, classes, strict=True)):
-        framed = [BEGIN, *words, END, tag(LABEL, name)]
-        if len(framed) > length:
-            raise DatasetError(f"A sentence of {len(words)} words does not fit {length} elements.")
-        try:
-            rows[place, : len(framed)] = [
-                number[word if word in number or UNKNOWN not in number else UNKNOWN] for word in framed
-            ]
-        except KeyError as problem:
-            raise DatasetError(f"The word {problem.args[0]!r} is not in the vocabulary.") from None
-        lengths[place] = len(framed)
-    return rows, lengths
+    framed = [[BEGIN, *words, END, tag(LABEL, name)] for words, name in zip(sentences, classes, strict=True)]
+    return encode_words(framed, vocabulary, length=length)
 
 
 def read_labelled_sentences(
@@ -158,13 +153,10 @@ def read_labelled_sentences(
     ]
     if not kept:
         raise DatasetError(f"The file {file} has no sentence of 1 to {longest} words.")
-    order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(kept))
-    sentences = [kept[place][0] for place in order]
-    classes = [kept[place][1] for place in order]
-    splits = ranges_of_shares(shares, len(kept))
-    first, last = splits["train"]
+    shuffled, splits = shared_out(kept, shares, seed=seed)
+    sentences, classes = [words for words, _ in shuffled], [label for _, label in shuffled]
     labels = list(dict.fromkeys(names[label] for label in said))
-    vocabulary = vocabulary_of(sentences[first:last], exact=False, largest=vocabulary_size)
+    vocabulary = vocabulary_of(sentences[slice(*splits["train"])], largest=vocabulary_size)
     words = [*vocabulary, *(tag(LABEL, label) for label in labels)]
     tokens, lengths = encode_labelled(
         sentences, classes, words, length=max(len(sentence) for sentence in sentences) + 3
@@ -190,9 +182,7 @@ def read_labelled_sentences(
         ),
         classes={label: counts[label] for label in labels},
         left_out=len(rows) - len(kept),
-        unknown={
-            split: share_unknown(sentences[begin:end], vocabulary) for split, (begin, end) in splits.items()
-        },
+        unknown=unknown_shares(sentences, splits, vocabulary),
     )
 
 

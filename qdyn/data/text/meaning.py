@@ -22,7 +22,7 @@ from qdyn.data.layout import Block, Layout
 from qdyn.data.source import Precision, Source
 from qdyn.data.tags import LABEL, read_tag, tag
 from qdyn.data.text.labelled import encode_labelled
-from qdyn.data.text.sentences import BEGIN, END
+from qdyn.data.text.words import BEGIN, END
 from qdyn.errors import ConfigError
 
 _MOST = 100_000

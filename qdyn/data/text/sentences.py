@@ -7,8 +7,7 @@ That is the form of the word-level Penn Treebank as language models use it, wher
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +16,17 @@ import numpy as np
 from qdyn.checks import check_integer
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.tags import read_tag
-from qdyn.data.text_files import ranges_of_shares, read_text
+from qdyn.data.text.words import (
+    BEGIN,
+    DEFAULT_SHARES,
+    END,
+    encode_words,
+    shared_out,
+    unknown_shares,
+    vocabulary_of,
+)
+from qdyn.data.text_files import read_text
 from qdyn.errors import DatasetError
-
-BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
-DEFAULT_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
 
 
 @dataclass(frozen=True)
@@ -93,14 +98,12 @@ def read_sentences(
     if not fits:
         wanted = f"exactly {steps + 1} words" if exact else f"1 to {steps - 1} words"
         raise DatasetError(f"The file {file} has no sentence of {wanted} among its {len(lines)}.")
-    order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(fits))
-    sentences = [fits[place] for place in order]
-    splits = ranges_of_shares(shares, len(sentences))
-    first, last = splits["train"]
-    vocabulary = vocabulary_of(sentences[first:last], exact=exact, largest=vocabulary_size)
-    tokens, lengths = _numbered(sentences, vocabulary, steps, exact=exact)
+    sentences, splits = shared_out(fits, shares, seed=seed)
+    vocabulary = vocabulary_of(sentences[slice(*splits["train"])], exact=exact, largest=vocabulary_size)
+    framed = sentences if exact else [[BEGIN, *words, END] for words in sentences]
+    tokens, lengths = encode_words(framed, vocabulary, length=steps + 1)
     dataset = SequenceDataset.from_arrays(
-        tokens,
+        tokens.astype(np.int32),
         kind="token",
         vocabulary=vocabulary,
         lengths=lengths,
@@ -117,11 +120,7 @@ def read_sentences(
         },
     )
     return Sentences(
-        dataset,
-        left_out=len(lines) - len(fits),
-        unknown={
-            split: share_unknown(sentences[begin:end], vocabulary) for split, (begin, end) in splits.items()
-        },
+        dataset, left_out=len(lines) - len(fits), unknown=unknown_shares(sentences, splits, vocabulary)
     )
 
 
@@ -133,32 +132,3 @@ def _lines(file: Path) -> tuple[list[list[str]], str]:
 
 def _fits(n_words: int, steps: int, *, exact: bool) -> bool:
     return n_words == steps + 1 if exact else 1 <= n_words <= steps - 1
-
-
-def vocabulary_of(sentences: Sequence[Sequence[str]], *, exact: bool, largest: int | None) -> list[str]:
-    """The words by falling frequency, after "<unk>" and, unless ``exact``, "<s>" and "</s>"."""
-    counts = Counter(word for words in sentences for word in words)
-    special = [UNKNOWN] if exact else [BEGIN, END, UNKNOWN]
-    ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    words = [word for word in ranked if word not in special]
-    return special + (words if largest is None else words[: largest - len(special)])
-
-
-def _numbered(
-    sentences: Sequence[Sequence[str]], vocabulary: Sequence[str], steps: int, *, exact: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens (N, steps + 1), and how many of each row exist."""
-    number = {word: place for place, word in enumerate(vocabulary)}
-    framed = [list(words) if exact else [BEGIN, *words, END] for words in sentences]
-    filler = 0 if exact else number[END]
-    tokens = np.full((len(framed), steps + 1), filler, dtype=np.int32)
-    for row, words in zip(tokens, framed, strict=True):
-        row[: len(words)] = [number.get(word, number[UNKNOWN]) for word in words]
-    return tokens, np.array([len(words) for words in framed])
-
-
-def share_unknown(sentences: Sequence[Sequence[str]], vocabulary: Sequence[str]) -> float:
-    """The share of all words that are not in the vocabulary."""
-    known = set(vocabulary) - {UNKNOWN}
-    words = [word for sentence in sentences for word in sentence]
-    return sum(word not in known for word in words) / len(words)
