@@ -20,7 +20,12 @@ _NORM_TOLERANCE = 1e-3
 
 def sequence_array(values: ArrayLike | Tensor, kind: Kind) -> NDArray[Any]:
     """``values`` with the type and axes that ``kind`` wants, finite and, for states, normalised."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ArgumentError(
+            "Argument `values` must hold sequences of one shape: pad shorter ones and give `lengths`."
+        ) from None
     wanted = {"quantum_state": ("complex unit vectors", "(N, T+1, d)", 3, "c"),
               "token": ("integers", "(N, T+1)", 2, "iu"),
               "real": ("real vectors", "(N, T+1, d)", 3, "f")}[kind]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -121,13 +122,21 @@ def check_splits(splits: Mapping[str, tuple[int, int]], count: int) -> dict[str,
     ...
     qdyn.errors.ArgumentError: Argument `splits` must not overlap, but 'test' begins at 6, 'train' ends at 8.
     """
+    if not isinstance(splits, Mapping):
+        raise ArgumentError(f"Argument `splits` must map names to ranges, but is {splits!r:.60}.")
     ranges = {}
     for name, bounds in splits.items():
         if name not in SPLITS:
             raise ArgumentError(
                 f"Argument `splits` has the unknown split {name!r}: valid: {', '.join(SPLITS)}."
             )
-        first, last = int(bounds[0]), int(bounds[1])
+        try:
+            first, last = (operator.index(bound) for bound in bounds)
+        except (TypeError, ValueError):
+            raise ArgumentError(
+                f"Argument `splits` must give each split as (first, one past the last), "
+                f"but {name!r} is {bounds!r:.60}."
+            ) from None
         if not 0 <= first <= last <= count:
             raise ArgumentError(
                 f"Argument `splits` must give ranges within 0 and {count}, but {name!r} is ({first}, {last})."

@@ -13,7 +13,7 @@ from qdyn.data.manifest import MANIFEST
 from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.store import open_dataset
-from qdyn.errors import ConfigError, DatasetError, OutputError
+from qdyn.errors import ArgumentError, ConfigError, DatasetError, OutputError
 from qdyn.files import make_folder
 from qdyn.quantum.states import PhaseConvention
 
@@ -41,6 +41,7 @@ def load_dataset(
         The whole dataset; take ``.split("train")`` and so on from it.
 
     Raises:
+        ArgumentError: ``name_or_path`` is neither.
         DatasetError: the file or folder is missing, truncated, foreign, damaged or of another schema version.
         ConfigError: no such recipe, or it cannot be read.
         OutputError: the cache cannot be written.
@@ -49,6 +50,11 @@ def load_dataset(
         >>> load_dataset("tfim-4q", progress=False)
         SequenceDataset('tfim-4q': 448 of 32 steps, quantum_state of dimension 16, first_real phases)
     """
+    if not isinstance(name_or_path, str | Path):
+        raise ArgumentError(
+            f"Argument `name_or_path` must be the name of a recipe or a path, "
+            f"not of type {type(name_or_path).__name__}."
+        )
     stored = _stored(Path(name_or_path))
     if stored is not None:
         dataset = open_dataset(stored, verify=verify)

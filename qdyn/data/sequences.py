@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import torch
@@ -114,6 +114,7 @@ class SequenceDataset:
             DatasetError: a token number outside the vocabulary.
         """
         check_choice("kind", kind, KINDS)
+        check_choice("phase_convention", phase_convention, get_args(PhaseConvention))
         array = sequence_array(values, kind)
         if vocabulary is not None:
             dimension = len(vocabulary)
@@ -178,6 +179,8 @@ class SequenceDataset:
 
     def __getitem__(self, index: int) -> Batch:
         """Item ``index``: a `Batch` without the batch axis."""
+        if isinstance(index, slice):
+            raise ArgumentError("Argument `index` must be an integer, but is a slice: take `batch`.")
         if not -len(self) <= index < len(self):
             raise IndexError(f"Argument `index` must be within {len(self)} items, but is {index}.")
         return self.batch([index % len(self)]).item(0)

@@ -26,6 +26,7 @@ from qdyn.files import make_folder
 from qdyn.models.base import Predictor
 from qdyn.processors import torch_threads
 from qdyn.quantum.observables import magnetisation
+from qdyn.training.record import content_digest
 
 if TYPE_CHECKING:
     from qdyn.training.run import Run
@@ -37,7 +38,7 @@ _EXAMPLE_RIVALS = ("mean_hamiltonian", "procrustes")
 
 
 def evaluate(
-    predictors: Run | Predictors,
+    predictors: Run | str | Path | Predictors,
     *,
     dataset: SequenceDataset | str | Path | None = None,
     split: str = "test",
@@ -67,8 +68,9 @@ def evaluate(
     table a second time, marked, in raw phases.
 
     Args:
-        predictors: A run of `qdyn.train`, whose seeds share a row; or a predictor, a sequence of them (a row
-            each), or a mapping from row names to predictors (several under one name are its seeds).
+        predictors: A run of `qdyn.train`, or its folder, whose seeds share a row; or a predictor, a sequence
+            of them (a row each), or a mapping from row names to predictors (several under one name are its
+            seeds).
         dataset: What to judge on; a run brings its own. A recipe's name, a path, or a dataset.
         split: "test", "validation" or "train"; a dataset without splits is judged whole.
         context: Elements seen before the roll-out, >= 1; None takes the run's, else half of a sequence.
@@ -99,6 +101,10 @@ def evaluate(
         >>> round(found.row("persistence").metrics["fidelity"].mean, 6)  # cos(0.1)^2
         0.990033
     """
+    if isinstance(predictors, str | Path):
+        from qdyn.training.run import load_run
+
+        predictors = load_run(predictors)
     run = _as_run(predictors)
     # As the run was trained: small matrices lose more to waiting threads than they gain.
     threads = run.config.training.threads if run else None
@@ -186,7 +192,7 @@ def _evaluate(
         example=example,
         attention=_mean_attention(lead.contestant, part) if lead else None,
         training=_training_curves(run) if run else None,
-        notes=(*_task_notes(part), *remarks),
+        notes=(*_task_notes(part), *_split_notes(run, data), *remarks),
         seconds=time.perf_counter() - started,
     )
     if folder is None:
@@ -259,10 +265,23 @@ def _task_notes(part: SequenceDataset) -> tuple[str, ...]:
     return (f"Judged at the label alone, each forecast given that it is one of {', '.join(values)}.",)
 
 
+def _split_notes(run: Run | None, data: SequenceDataset) -> tuple[str, ...]:
+    if run is None or data.split_names or content_digest(data) != run.metadata.digest:
+        return ()
+    return (f"The dataset {data.metadata.name} has no splits: the run is judged on what it was trained on.",)
+
+
 def _roll_out_lengths(
     part: SequenceDataset, context: int | None, steps: int | None, settings: Any
 ) -> tuple[int, int]:
     elements = part.n_steps + 1
+    if settings and context is None and steps is None:
+        wanted = settings.context + settings.rollout_steps
+        if wanted > elements:
+            raise ArgumentError(
+                f"Arguments `context` and `rollout_steps` are needed: the run's own, {settings.context} and "
+                f"{settings.rollout_steps}, are more than the {elements} elements of a sequence."
+            )
     seen = context if context is not None else (settings.context if settings else elements // 2)
     check_integer("context", seen, minimum=1, maximum=elements - 1)
     ahead = steps if steps is not None else (settings.rollout_steps if settings else elements - seen)

@@ -115,7 +115,8 @@ class Run:
                 found = load_dataset(settings.name, phase_convention=settings.phase_convention)
             except (ConfigError, DatasetError) as problem:
                 raise RunError(
-                    f"The dataset of the run at {self.path} cannot be opened: {problem}"
+                    f"The dataset {settings.name!r} of the run at {self.path} cannot be opened: give it as "
+                    f"`dataset`. {problem}"
                 ) from problem
             digest = content_digest(found)
             if digest != self.metadata.digest:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qdyn.data.load import load_dataset
 from qdyn.data.sequences import SequenceDataset
-from qdyn.errors import ConfigError
+from qdyn.errors import ArgumentError, ConfigError
 from qdyn.processors import torch_threads
 from qdyn.training.callbacks import Callback, ProgressDisplay
 from qdyn.training.config import RunConfig, load_config
@@ -65,6 +65,7 @@ def train(
         The run, with its models.
 
     Raises:
+        ArgumentError: ``seeds`` is no list, or ``dataset`` is none.
         ConfigError: the preset or an override is wrong.
         OutputError: ``out`` holds something, or cannot be written.
         RunError: nothing to resume, another configuration or dataset than the run's, or training diverged.
@@ -81,6 +82,8 @@ def train(
         )
     config = preset if isinstance(preset, RunConfig) else load_config(preset, overrides=overrides)
     if seeds is not None:
+        if isinstance(seeds, int):
+            raise ArgumentError(f"Argument `seeds` must be a list such as [0, 1], but is {seeds}.")
         config = config.with_seeds(seeds)
     device = device_of(config)
     folder = Path(out)
@@ -136,7 +139,8 @@ def open_dataset(
         if wanted is not None and data.metadata.phase_convention not in (wanted, None):
             data = data.with_phase_convention(wanted)
     else:
-        name = config.dataset.name if dataset is None else str(dataset)
-        data = load_dataset(name, phase_convention=wanted)
+        place = config.dataset.name if dataset is None else dataset
+        data = load_dataset(place, phase_convention=wanted)
+        name = str(place)
     section = replace(config.dataset, name=name, phase_convention=data.metadata.phase_convention)
     return data, replace(config, dataset=section)

@@ -11,7 +11,7 @@ import torch
 
 import qdyn
 from qdyn.data.load import cache_folder
-from qdyn.errors import ConfigError, DatasetError, OutputError
+from qdyn.errors import ArgumentError, ConfigError, DatasetError, OutputError
 
 RECIPE = """
 name: walk
@@ -134,3 +134,8 @@ def test_unknown_names_get_the_nearest(tmp_path: Path) -> None:
         qdyn.load_dataset(tmp_path / "no.h5")
     with pytest.raises(ConfigError, match="does not exist"):
         qdyn.load_dataset(tmp_path / "no.yaml")
+
+
+def test_what_is_no_name_is_refused(as_user: None) -> None:
+    with pytest.raises(ArgumentError, match="name of a recipe or a path, not of type Tensor"):
+        qdyn.load_dataset(torch.ones(3, 4))  # type: ignore[arg-type]

@@ -134,6 +134,10 @@ def test_phase_conventions_are_views() -> None:
         ({"splits": {"train": (0, 4), "test": (3, 6)}}, "must not overlap, but 'test' begins at 3"),
         ({"splits": {"train": (0, 7)}}, "within 0 and 6"),
         ({"splits": {"valid": (0, 1)}}, "unknown split 'valid'"),
+        ({"splits": {"train": 0.8}}, "(first, one past the last), but 'train' is 0.8"),
+        ({"splits": {"train": (0, 0.8)}}, "(first, one past the last), but 'train' is (0, 0.8)"),
+        ({"splits": ["train"]}, "must map names to ranges, but is ['train']"),
+        ({"phase_convention": "first"}, "Argument `phase_convention` is 'first', which is unknown"),
     ],
 )
 def test_wrong_arrays_get_one_line(as_user: None, changes: dict[str, object], message: str) -> None:
@@ -179,6 +183,10 @@ def test_wrong_requests_get_one_line(as_user: None, tmp_path: Path) -> None:
         dataset.batch([0.5])
     with pytest.raises(IndexError):
         dataset[6]
+    with pytest.raises(ArgumentError, match="is a slice"):
+        dataset[0:2]  # type: ignore[index]
+    with pytest.raises(ArgumentError, match="of one shape"):
+        SequenceDataset.from_arrays([[[1.0]] * 3, [[1.0]] * 2], kind="real")
     with pytest.raises(ArgumentError, match="'first'"):
         dataset.with_phase_convention("first")
     with pytest.raises(DatasetError, match="needs quantum states"):

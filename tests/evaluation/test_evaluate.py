@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+import qdyn
 from qdyn.data.load import load_dataset
 from qdyn.data.sequences import SequenceDataset
-from qdyn.errors import ArgumentError, DatasetError, OutputError
+from qdyn.errors import ArgumentError, DatasetError, OutputError, RunError
 from qdyn.evaluation.evaluate import evaluate
 from qdyn.evaluation.evaluation import Evaluation
 from qdyn.models.base import Predictor
@@ -424,3 +425,24 @@ def test_an_oracle_given_by_hand_is_told_the_couplings(tfim: SequenceDataset) ->
     found = evaluate(ExactEvolution().fit(tfim), dataset=tfim, split="validation", compare=False)
     assert found.row("exact").metrics["fidelity"].mean == pytest.approx(1, abs=1e-5)
     assert found.n_sequences == 64
+
+
+def test_a_run_is_judged_from_its_folder(run: Run, report: Evaluation) -> None:
+    assert evaluate(run.path, compare=False).row(run.name).metrics == report.row(run.name).metrics
+
+
+def test_data_in_memory(tmp_path: Path) -> None:
+    model, training = ModelConfig(layers=1, degree=1), TrainingConfig(steps=2, batch_size=4, seeds=(0,))
+    config = RunConfig("own", DatasetConfig("mine"), model, training)
+    states = qdyn.evolve(qdyn.XXZ(2), qdyn.haar_random_states(n_qubits=2, batch=6, seed=0), range(9)).states
+    mine = SequenceDataset.from_arrays(states, kind="quantum_state", name="mine")
+    train(config, dataset=mine, out=tmp_path / "own", progress=False)
+    with pytest.raises(RunError, match=r"dataset 'mine' of the run at .* cannot be opened: give it as"):
+        evaluate(tmp_path / "own")
+    with pytest.raises(ArgumentError, match="the run's own, 16 and 16, are more than the 9 elements"):
+        evaluate(tmp_path / "own", dataset=mine)
+    judged = evaluate(tmp_path / "own", dataset=mine, context=4, rollout_steps=5)
+    assert any("judged on what it was trained on" in note for note in judged.notes)
+    others = SequenceDataset.from_arrays(states.flip(0), kind="quantum_state", name="others")
+    judged = evaluate(tmp_path / "own", dataset=others, context=4, rollout_steps=5)
+    assert not any("trained on" in note for note in judged.notes)

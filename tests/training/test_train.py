@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 from qdyn.config import read_yaml
 from qdyn.data.sequences import Kind, SequenceDataset
-from qdyn.errors import ConfigError, DatasetError, OutputError, RunError
+from qdyn.errors import ArgumentError, ConfigError, DatasetError, OutputError, RunError
 from qdyn.training.callbacks import Callback, Progress, StopRun
 from qdyn.training.config import RunConfig
 from qdyn.training.loop import TrainingInterrupted
@@ -356,3 +356,11 @@ class TestRefusals:
     def test_no_cuda(self, tmp_path: Path, states: SequenceDataset, make_config: MakeConfig) -> None:
         config: RunConfig = make_config(device="cuda")
         self.refuse(ConfigError, "finds no CUDA device", preset=config, dataset=states, out=tmp_path / "a")
+
+
+def test_one_number_is_no_list_of_seeds(
+    as_user: None, tmp_path: Path, make_config: MakeConfig, make_dataset: MakeDataset
+) -> None:
+    data = make_dataset("real")
+    with pytest.raises(ArgumentError, match=r"`seeds` must be a list such as \[0, 1\], but is 3"):
+        train(make_config("real"), dataset=data, out=tmp_path / "run", seeds=3)  # type: ignore[arg-type]
