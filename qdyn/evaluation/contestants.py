@@ -88,14 +88,15 @@ def of_predictors(
     Each sees states in the phases that it was fitted to, or in those of the dataset where it knows of none. A
     sequence makes each predictor a row; a mapping names the rows, and several predictors under one name
     count as seeds of one model.
+
+    Raises:
+        ArgumentError: there are no predictors, or something else is among them.
     """
     if isinstance(predictors, Predictor):
         predictors = [predictors]
     named: Iterable[tuple[str | None, tuple[Predictor, ...]]]
     if isinstance(predictors, Mapping):
-        named = [
-            (key, (one,) if isinstance(one, Predictor) else tuple(one)) for key, one in predictors.items()
-        ]
+        named = [(key, _group(one)) for key, one in predictors.items()]
     else:
         named = [(None, (one,)) for one in predictors]
     contestants: list[Contestant] = []
@@ -118,6 +119,11 @@ def of_predictors(
     if not contestants:
         raise ArgumentError("Argument `predictors` must hold at least one predictor, but is empty.")
     return contestants
+
+
+def _group(one: Predictor | Sequence[Predictor]) -> tuple[Predictor, ...]:
+    """What stands under one name; whatever is no list counts as one predictor, to be named if it is none."""
+    return tuple(one) if isinstance(one, Sequence) else (one,)
 
 
 def baselines(dataset: SequenceDataset) -> tuple[list[Contestant], list[str]]:
