@@ -19,7 +19,7 @@ from qdyn.models.base import Predictor, WarmStart
 from qdyn.models.registry import build_model
 from qdyn.training.batches import BatchSource, StackedSource
 from qdyn.training.best import Best
-from qdyn.training.callbacks import Callback
+from qdyn.training.callbacks import Callback, Progress
 from qdyn.training.checkpoints import Position, load_checkpoint, save_weights
 from qdyn.training.config import RunConfig
 from qdyn.training.ensembles import Ensemble, set_precision, stack_states
