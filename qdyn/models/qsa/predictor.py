@@ -17,8 +17,9 @@ from qdyn.attention.qsa.readout import LOSSES, Readout, prefix_norms, read_out
 from qdyn.checks import check_choice, qubits_of_dimension
 from qdyn.circuits.ansatz.variational import Ansatz, ansatz
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
-from qdyn.errors import ArgumentError, ConfigError, DatasetError
+from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.base import Predictor
+from qdyn.models.baselines.common import training_part
 from qdyn.models.config import ModelConfig
 from qdyn.models.embeddings import Embedding, IdentityEmbedding, ParsevalEmbedding
 
@@ -133,11 +134,6 @@ class QSAPredictor(nn.Module, Predictor):
         self.label = _label(config)
         self.name = self.label.lower().replace(" ", "-")
 
-    @classmethod
-    def from_config(cls, config: ModelConfig, metadata: SequenceMetadata, *, seed: int = 0) -> QSAPredictor:
-        """The same as the constructor."""
-        return cls(config, metadata, seed=seed)
-
     @property
     def unitaries(self) -> dict[str, Ansatz]:
         """The parameters that stand for unitaries, and how they do: what some optimisers make use of."""
@@ -241,10 +237,7 @@ class QSAPredictor(nn.Module, Predictor):
     def fit(self, dataset: SequenceDataset) -> QSAPredictor:
         """Calibrate the forecasts' phase on the training split; `qdyn.train` trains the parameters."""
         super().fit(dataset)
-        try:
-            return self.calibrate_phase(dataset.split("train"))
-        except DatasetError:
-            return self.calibrate_phase(dataset)
+        return self.calibrate_phase(training_part(dataset))
 
     @torch.no_grad()
     def calibrate_phase(self, dataset: SequenceDataset) -> QSAPredictor:
