@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qdyn.data.molecules.properties import PROPERTIES, PROPERTY_UNITS, import_rdkit, impute_properties
+from qdyn.data.molecules.properties import PROPERTIES, PROPERTY_UNITS, impute_properties
+from qdyn.data.molecules.rdkit_calls import import_rdkit
 from qdyn.data.smiles import SmilesVocabulary, smiles_tokens
 from qdyn.errors import ArgumentError, nearest
 from qdyn.evaluation.molecules import (

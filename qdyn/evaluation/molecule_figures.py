@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from qdyn.data.molecules.properties import PROPERTIES, import_rdkit
+from qdyn.data.molecules.properties import PROPERTIES
+from qdyn.data.molecules.rdkit_calls import import_rdkit
 from qdyn.evaluation.figures import ReportFigure
 from qdyn.evaluation.generation import AttentionMap, GeneratedMolecules, count_text, property_label
 from qdyn.evaluation.sampling_campaign import drawn_mean

@@ -6,7 +6,7 @@ import platform
 from pathlib import Path
 
 import qdyn
-from qdyn.data.molecules.properties import import_rdkit
+from qdyn.data.molecules.rdkit_calls import import_rdkit
 from qdyn.evaluation.generation import GeneratedMolecules, count_text, percent
 from qdyn.evaluation.molecule_figures import attention_figure, molecule_svg, property_figure, shown_first
 from qdyn.evaluation.page import environment, saved_figures

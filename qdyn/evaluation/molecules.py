@@ -29,13 +29,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from qdyn.checks import check_integer
-from qdyn.data.molecules.properties import (
-    PROPERTIES,
-    canonical_smiles,
-    import_rdkit,
-    in_processes,
-    properties_of,
-)
+from qdyn.data.molecules.properties import PROPERTIES
+from qdyn.data.molecules.rdkit_calls import form_and_properties, import_rdkit, in_processes
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.smiles import SmilesVocabulary
 from qdyn.errors import ArgumentError, DatasetError
@@ -106,7 +101,7 @@ class PropertyFigures:
         mean: Over valid draws, repeats included.
         spread: Standard deviation over them; None for a single one.
         training_mean: Of the molecules trained on; None where they are not known.
-        training_spread: Likewise.
+        training_spread: Likewise; None for a single one, too.
         told: What the model was told; None for a model that is told nothing.
         target: What was asked for; None where the value was imputed.
     """
@@ -227,15 +222,9 @@ def judge_molecules(
     check_integer("workers", workers, minimum=1)
     if not strings:
         raise ArgumentError("Argument `strings` must hold at least one string, but is empty.")
-    import_rdkit()
-    from tqdm import tqdm
-
     different = list(dict.fromkeys(strings))
-    with tqdm(total=len(different), desc="judging", leave=False, disable=not progress) as bar:
-        known = {}
-        for one, found in zip(different, in_processes(_molecule, different, workers), strict=True):
-            known[one] = found
-            bar.update()
+    found = in_processes(form_and_properties, different, workers=workers, doing="judging", progress=progress)
+    known = dict(zip(different, found, strict=True))
     nothing = (None, (math.nan,) * len(PROPERTIES))
     forms, rows = zip(*(known[one] or nothing for one in strings), strict=True)
     seen = None if training is None else frozenset(training.smiles)
@@ -269,11 +258,6 @@ def internal_diversity(smiles: Sequence[str]) -> Estimate:
     rows = distance.sum(axis=1) / (len(smiles) - 1)
     error = 2 * float(rows.std(ddof=1)) / math.sqrt(len(smiles))
     return Estimate(float(rows.mean()), None, error)
-
-
-def _molecule(text: str) -> tuple[str, tuple[float, ...]] | None:
-    form = canonical_smiles(text)
-    return None if form is None else (form, properties_of(form))
 
 
 def _figures(
@@ -325,7 +309,7 @@ def _property(
         mean=Estimate.of(values[None]),
         spread=float(values.std(ddof=1)) if len(values) > 1 else None,
         training_mean=None if known is None else float(known.mean()),
-        training_spread=None if known is None else float(known.std(ddof=1)),
+        training_spread=float(known.std(ddof=1)) if known is not None and len(known) > 1 else None,
         told=told.get(name),
         target=targets.get(name),
     )

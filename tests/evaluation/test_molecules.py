@@ -70,7 +70,8 @@ def test_without_a_training_set_there_is_no_novelty() -> None:
         nothing.property("MW")
 
 
-def test_workers_change_nothing() -> None:
+def test_workers_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qdyn.data.molecules.rdkit_calls._WORTH_PROCESSES", 500)
     strings = [*EVERY[:600], "C(C"] * 2
     one, other = judge_molecules(strings, workers=2), judge_molecules(strings)
     assert one.canonical == other.canonical
@@ -79,7 +80,8 @@ def test_workers_change_nothing() -> None:
 
 def test_standard_errors_are_those_of_repeated_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws from a skew distribution, 300 times: errors are the spread of the figures, or a little more."""
-    monkeypatch.setattr(molecules_module, "_molecule", functools.cache(molecules_module._molecule))
+    cached = functools.cache(molecules_module.form_and_properties)
+    monkeypatch.setattr(molecules_module, "form_and_properties", cached)
     random = np.random.default_rng(0)
     molecules = np.array([*EVERY[:180], *["C("] * 20], dtype=object)
     p = 1 / np.arange(1, 201) ** 0.7

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from qdyn.data.molecules.properties import PROPERTIES, canonical_smiles
+from qdyn.data.molecules.properties import PROPERTIES
+from qdyn.data.molecules.rdkit_calls import canonical_smiles
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.data.smiles import QM9_VOCABULARY, SmilesVocabulary
 from qdyn.errors import ArgumentError

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,14 +17,8 @@ from typing import Literal
 import numpy as np
 
 from qdyn.checks import check_choice, check_integer
-from qdyn.data.molecules.properties import (
-    PROPERTIES,
-    PROPERTY_UNITS,
-    canonical_smiles,
-    import_rdkit,
-    in_processes,
-    molecule_properties,
-)
+from qdyn.data.molecules.properties import PROPERTIES, PROPERTY_UNITS, molecule_properties
+from qdyn.data.molecules.rdkit_calls import canonical_smiles, in_processes
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.smiles import SmilesVocabulary, published_split
 from qdyn.data.text_files import plain_suffix, ranges_of_shares, read_text
@@ -86,8 +80,9 @@ def clean_smiles(smiles: Sequence[str], *, workers: int = 1, progress: bool = Fa
         4 rows: 2 distinct molecules, 1 duplicates, 1 invalid (the first: row 3, 'C(C')
     """
     check_integer("workers", workers, minimum=1)
-    import_rdkit()
-    forms = list(_with_progress(in_processes(canonical_smiles, smiles, workers), len(smiles), shown=progress))
+    forms = list(
+        in_processes(canonical_smiles, smiles, workers=workers, doing="molecules", progress=progress)
+    )
     invalid = tuple((row, smiles[row]) for row, form in enumerate(forms) if form is None)
     distinct = tuple(dict.fromkeys(form for form in forms if form is not None))
     return Cleaned(distinct, len(forms), invalid, len(forms) - len(invalid) - len(distinct))
@@ -240,11 +235,3 @@ def _split(
         return train + validation, {key: value for key, value in ends.items() if value[0] < value[1]}
     order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(smiles))
     return [smiles[place] for place in order], ranges_of_shares(shares, len(smiles))
-
-
-def _with_progress(forms: Iterator[str | None], total: int, *, shown: bool) -> Iterator[str | None]:
-    if not shown:
-        return forms
-    from tqdm import tqdm
-
-    return iter(tqdm(forms, total=total, desc="molecules", unit="molecule", leave=False))

@@ -12,97 +12,24 @@ StereoCenters         atoms that are chiral or could be                      1
 ====================  =====================================================  ==========
 
 Some of them depend on the version of RDKit, which is therefore part of the key they are kept under.
-RDKit is optional: pip install 'qdyn-toolkit[molecules]'.
 """
 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from qdyn.checks import check_integer
-from qdyn.errors import ArgumentError, DatasetError, MissingExtraError, nearest
+from qdyn.data.molecules.rdkit_calls import import_rdkit, in_processes, properties_of
+from qdyn.errors import ArgumentError, nearest
 from qdyn.files import replacing
 
 PROPERTIES = ("MW", "HBA", "HBD", "nRot", "nRing", "nHet", "TPSA", "LogP", "StereoCenters")
 PROPERTY_UNITS = dict.fromkeys(PROPERTIES, "1") | {"MW": "g/mol", "TPSA": "angstrom^2"}
-_AT_A_TIME = 512
-
-Found = TypeVar("Found")
-
-
-def import_rdkit() -> Any:
-    """The module rdkit.Chem, which says nothing about molecules that it cannot read.
-
-    Raises:
-        MissingExtraError: RDKit is not installed.
-    """
-    try:
-        from rdkit import Chem
-    except ImportError:
-        raise MissingExtraError("Reading molecules", package="rdkit", extra="molecules") from None
-    return Chem
-
-
-@contextmanager
-def quiet_rdkit() -> Iterator[Any]:
-    """rdkit.Chem with its messages held back inside the block."""
-    chem = import_rdkit()
-    from rdkit import rdBase
-
-    with rdBase.BlockLogs():
-        yield chem
-
-
-def canonical_smiles(smiles: str) -> str | None:
-    """RDKit's canonical form of a molecule; None where RDKit does not accept the string.
-
-    Example:
-        >>> canonical_smiles("OCC"), canonical_smiles("C(C")
-        ('CCO', None)
-    """
-    with quiet_rdkit() as chem:
-        molecule = chem.MolFromSmiles(smiles) if smiles else None
-        return None if molecule is None else str(chem.MolToSmiles(molecule))
-
-
-def properties_of(smiles: str) -> tuple[float, ...]:
-    """The nine properties of one molecule, in the order of `PROPERTIES`.
-
-    Raises:
-        DatasetError: RDKit does not accept the string.
-
-    Example:
-        >>> dict(zip(PROPERTIES, properties_of("CCO"), strict=True))["TPSA"]
-        20.23
-    """
-    with quiet_rdkit() as chem:
-        from rdkit.Chem import Crippen, Descriptors, rdMolDescriptors
-
-        # These two fill their namespaces while they are imported.
-        computed: Any = Descriptors
-        crippen: Any = Crippen
-        molecule = chem.MolFromSmiles(smiles) if smiles else None
-        if molecule is None:
-            raise DatasetError(f"RDKit does not accept the SMILES {smiles!r}.")
-        return (
-            float(computed.MolWt(molecule)),
-            float(rdMolDescriptors.CalcNumHBA(molecule)),
-            float(rdMolDescriptors.CalcNumHBD(molecule)),
-            float(computed.NumRotatableBonds(molecule)),
-            float(rdMolDescriptors.CalcNumRings(molecule)),
-            float(rdMolDescriptors.CalcNumHeteroatoms(molecule)),
-            float(computed.TPSA(molecule)),
-            float(crippen.MolLogP(molecule)),
-            float(len(chem.FindMolChiralCenters(molecule, includeUnassigned=True))),
-        )
 
 
 def molecule_properties(
@@ -139,7 +66,7 @@ def molecule_properties(
         table = np.load(kept, allow_pickle=False)
         if table.shape == (len(smiles), len(PROPERTIES)):
             return table
-    rows = _with_progress(in_processes(properties_of, smiles, workers), len(smiles), shown=progress)
+    rows = in_processes(properties_of, smiles, workers=workers, doing="properties", progress=progress)
     table = np.array(list(rows), dtype=np.float64).reshape(-1, len(PROPERTIES))
     if kept is not None:
         with replacing(kept) as beside, beside.open("wb") as handle:
@@ -209,24 +136,3 @@ def _key(smiles: Iterable[str]) -> str:
 
     content = hashlib.sha256("\n".join((rdkit.__version__, *PROPERTIES, "", *smiles)).encode())
     return f"properties-{content.hexdigest()[:24]}"
-
-
-def in_processes(work: Callable[[str], Found], smiles: Sequence[str], workers: int) -> Iterator[Found]:
-    """``work`` of every molecule, in order; a few molecules are not worth the start of processes."""
-    import_rdkit()
-    if workers == 1 or len(smiles) < _AT_A_TIME:
-        yield from map(work, smiles)
-        return
-    # A fork of a process with threads may hang.
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        yield from pool.imap(work, smiles, chunksize=_AT_A_TIME)
-
-
-def _with_progress(
-    rows: Iterator[tuple[float, ...]], total: int, *, shown: bool
-) -> Iterator[tuple[float, ...]]:
-    if not shown:
-        return rows
-    from tqdm import tqdm
-
-    return iter(tqdm(rows, total=total, desc="properties", unit="molecule", leave=False))

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from qdyn.checks import check_integer
 from qdyn.data.layout import Block, Layout
-from qdyn.data.molecules.properties import PROPERTIES, PROPERTY_UNITS, properties_of, quiet_rdkit
+from qdyn.data.molecules.properties import PROPERTIES, PROPERTY_UNITS
+from qdyn.data.molecules.rdkit_calls import properties_of, quiet_rdkit
 from qdyn.data.smiles import SmilesVocabulary
 from qdyn.data.source import Precision, Source
 from qdyn.errors import ConfigError

@@ -7,6 +7,8 @@ import http.server
 import io
 import json
 import lzma
+import subprocess
+import sys
 import tarfile
 import threading
 from collections import Counter
@@ -19,14 +21,9 @@ import pytest
 import qdyn
 from qdyn.cli import main
 from qdyn.data.molecules.files import clean_smiles, read_molecules, read_smiles
-from qdyn.data.molecules.properties import (
-    PROPERTIES,
-    canonical_smiles,
-    impute_properties,
-    molecule_properties,
-    properties_of,
-)
+from qdyn.data.molecules.properties import PROPERTIES, impute_properties, molecule_properties
 from qdyn.data.molecules.qm9 import Remote, archived_smiles, fetch_file, fetch_qm9
+from qdyn.data.molecules.rdkit_calls import canonical_smiles, properties_of
 from qdyn.data.molecules.small_molecules import SmallMolecules, enumerate_graphs, small_molecules
 from qdyn.data.recipes import Recipe
 from qdyn.data.smiles import SmilesVocabulary, published_split
@@ -60,9 +57,17 @@ def test_properties_are_kept_and_found_again(tmp_path: Path, monkeypatch: pytest
         molecule_properties(["CCN"], cache=tmp_path)
 
 
-def test_workers_change_nothing() -> None:
+def test_workers_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qdyn.data.molecules.rdkit_calls._WORTH_PROCESSES", 500)
     many = list(small_molecules(4))[:520]
     np.testing.assert_array_equal(molecule_properties(many, workers=2), molecule_properties(many))
+
+
+def test_workers_start_without_the_weight_of_pytorch() -> None:
+    """Each imports the file of what it does, and would otherwise start as slowly as a training."""
+    loaded = "import sys, qdyn.data.molecules.rdkit_calls; print('torch' in sys.modules)"
+    printed = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "False"
 
 
 def test_missing_properties_are_imputed_whatever_the_order() -> None:
