@@ -43,6 +43,8 @@ HEAVY = {
 }
 # Modules that need such a package from their first line on, and are imported where they are used.
 KERNELS = {
+    "qdyn.attention.qasa_gradient_kernels",
+    "qdyn.attention.qasa_kernels",
     "qdyn.dynamics.chebyshev.bessel_kernels",
     "qdyn.dynamics.chebyshev.combination_kernels",
     "qdyn.dynamics.chebyshev.kernels",
@@ -55,6 +57,7 @@ KERNELS = {
     "qdyn.quantum.product_kernels",
     "qdyn.quantum.vectors",
     "qdyn.data.proteins.alignment_kernels",
+    "qdyn.models.series.dropout_kernels",
     "qdyn.data.xarray_backend",
 }
 

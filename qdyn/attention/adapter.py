@@ -23,9 +23,10 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Complex, Float
 from torch import Tensor
 
+from qdyn.attention.compiled_qasa import compiled_expectations, is_compiled_for
 from qdyn.circuits.circuit import Circuit
 from qdyn.circuits.executors.program import PauliObservable, Program
 from qdyn.errors import ArgumentError
@@ -52,12 +53,14 @@ _EFFECTIVE = tuple(
 
 
 def qasa_expectations(
-    inputs: Float[Tensor, "*batch 8"], weights: Float[Tensor, "4 9"] | Float[Tensor, " effective"]
-) -> Float[Tensor, "*batch 8"]:
+    inputs: Float[Tensor, "*models *batch 8"],
+    weights: Float[Tensor, "*models 4 9"] | Float[Tensor, "*models effective"],
+) -> Float[Tensor, "*models *batch 8"]:
     r"""<Z_0> … <Z_7> of QASA's value circuit, in closed form and differentiable.
 
-    Inert gates are never computed; the gradient with respect to an inert weight is exactly 0. It works under
-    `torch.vmap`, over weights too, so that several models may be computed as one batch.
+    Inert gates are never computed; the gradient with respect to an inert weight is exactly 0. Several models
+    are computed as one batch where both arguments begin with an axis of models, or under `torch.vmap`. Many
+    inputs on a CPU are computed by compiled kernels, which keep nothing for the gradient.
 
     Args:
         inputs: theta, in radians, real. Models pass their activations shifted by the length of the window.
@@ -81,18 +84,36 @@ def qasa_expectations(
     """
     _check(inputs, weights)
     real = torch.promote_types(inputs.dtype, weights.dtype)
-    w = restore_weights(weights).to(real)
-    theta = inputs.to(real).reshape(-1, N_DATA)
-    state = _product_state(theta, w)
-    state = _layer(state, w[1], last=False)
-    state = _attach(state, w[1, N_DATA])
-    state = _layer(state, w[2], last=False)
-    state = _layer(_leave(state), w[3], last=True)
+    w = restore_weights(weights).to(real).reshape(-1, *WEIGHT_SHAPE)
+    if not inputs.numel():
+        return inputs.to(real)
+    theta = inputs.to(real).reshape(len(w), -1, N_DATA)
+    qubits = _turned_qubits(theta, w[:, None])
+    angles = torch.cat([w[:, 1:, :N_DATA].flatten(1), w[:, 1, N_DATA:]], dim=-1)
+    if is_compiled_for(theta):
+        found = compiled_expectations(qubits, angles, form=_closed_form)
+    elif len(w) == 1:
+        found = _closed_form(qubits[0], angles[0])
+    else:
+        found = torch.vmap(_closed_form)(qubits, angles)
+    return found.reshape(inputs.shape)
+
+
+def _closed_form(
+    qubits: Complex[Tensor, "inputs 8 2"], angles: Float[Tensor, " 25"]
+) -> Float[Tensor, "inputs 8"]:
+    """The circuit after the first rotations, of one model, in plain PyTorch."""
+    layers = angles[:-1].reshape(len(_LAYERS), N_DATA)
+    state = _product_state(qubits)
+    state = _layer(state, layers[0], last=False)
+    state = _attach(state, angles[-1])
+    state = _layer(state, layers[1], last=False)
+    state = _layer(_leave(state), layers[2], last=True)
     probabilities = state.real.square() + state.imag.square()
     probabilities = torch.unflatten(probabilities, 1, (2, -1)).sum(dim=1)
-    signs = z_eigenvalues(inputs.device, real)[::16, :4]
+    signs = z_eigenvalues(angles.device, angles.dtype)[::16, :4]
     first, rest = probabilities.sum(dim=2).mT @ signs, probabilities.sum(dim=0) @ signs
-    return torch.cat([first, rest.roll(-1, dims=-1)], dim=-1).reshape(inputs.shape)
+    return torch.cat([first, rest.roll(-1, dims=-1)], dim=-1)
 
 
 def qasa_circuit(
@@ -150,22 +171,24 @@ def qasa_circuit(
     return Program(circuit, values, PauliObservable(((1.0, word),)))
 
 
-def prune_weights(weights: Float[Tensor, "4 9"]) -> Float[Tensor, " effective"]:
+def prune_weights(weights: Float[Tensor, "*models 4 9"]) -> Float[Tensor, "*models effective"]:
     """The 33 weights that have an effect, row by row: all but `INERT_WEIGHTS`.
 
     >>> prune_weights(torch.arange(36.0).reshape(4, 9))[[7, 8, -1]]
     tensor([ 7.,  9., 34.])
     """
-    rows, columns = _effective(weights.device)
-    return weights[rows, columns]
+    return weights.flatten(-2)[..., _effective(weights.device)]
 
 
-def restore_weights(weights: Float[Tensor, "4 9"] | Float[Tensor, " effective"]) -> Float[Tensor, "4 9"]:
+def restore_weights(
+    weights: Float[Tensor, "*models 4 9"] | Float[Tensor, "*models effective"],
+) -> Float[Tensor, "*models 4 9"]:
     """All 36 weights from the 33 of `prune_weights`, the inert ones 0; 36 come back as they are."""
-    if weights.ndim == 2:
+    if weights.shape[-2:] == WEIGHT_SHAPE:
         return weights
-    rows, columns = _effective(weights.device)
-    return weights.new_zeros(WEIGHT_SHAPE).index_put((rows, columns), weights)
+    full = weights.new_zeros(*weights.shape[:-1], WEIGHT_SHAPE[0] * WEIGHT_SHAPE[1])
+    places = _effective(weights.device)
+    return torch.unflatten(full.index_copy(-1, places, weights), -1, WEIGHT_SHAPE)
 
 
 def _check(inputs: Tensor, weights: Tensor) -> None:
@@ -173,10 +196,17 @@ def _check(inputs: Tensor, weights: Tensor) -> None:
         raise ArgumentError(
             f"Argument `inputs` must have shape (..., {N_DATA}), but has shape {tuple(inputs.shape)}."
         )
-    if tuple(weights.shape) not in (WEIGHT_SHAPE, (len(_EFFECTIVE),)):
+    full = tuple(weights.shape[-2:]) == WEIGHT_SHAPE
+    if not full and weights.shape[-1:] != (len(_EFFECTIVE),):
         raise ArgumentError(
             f"Argument `weights` must have shape {WEIGHT_SHAPE} or ({len(_EFFECTIVE)},), "
             f"but has shape {tuple(weights.shape)}."
+        )
+    models = weights.shape[: -2 if full else -1]
+    if models and inputs.shape[: len(models)] != models:
+        raise ArgumentError(
+            f"Argument `weights` of shape {tuple(weights.shape)} is for inputs of shape {tuple(models)} + "
+            f"(..., {N_DATA}), but `inputs` has shape {tuple(inputs.shape)}."
         )
     for name, tensor in (("inputs", inputs), ("weights", weights)):
         if not tensor.is_floating_point():
@@ -185,19 +215,24 @@ def _check(inputs: Tensor, weights: Tensor) -> None:
             )
 
 
-def _product_state(theta: Tensor, w: Tensor) -> Tensor:
-    """The state (16, batch, 16) before the first layer, after the CNOTs of it that stay in a half."""
-    half, x, z = theta.mT / 2, w[0, :N_DATA, None] / 2, w[1, :N_DATA, None] / 2
+def _turned_qubits(theta: Tensor, w: Tensor) -> Tensor:
+    """Amplitudes (..., 8, 2) of each qubit after the rotations by its input and by rows 0 and 1."""
+    half, x, z = theta / 2, w[..., 0, :N_DATA] / 2, w[..., 1, :N_DATA] / 2
     c, s, cx, sx = half.cos(), half.sin(), x.cos(), x.sin()
     before, after = torch.polar(torch.ones_like(half), half), torch.polar(torch.ones_like(z), z)
     # RZ RX on |0>, and once more.
     a0, a1 = c * before.conj(), -1j * s * before
     b0, b1 = (cx * a0 - 1j * sx * a1) * after.conj(), (-1j * sx * a0 + cx * a1) * after
-    each = torch.stack([b0, b1], dim=1)
+    return torch.stack([b0, b1], dim=-1)
+
+
+def _product_state(qubits: Tensor) -> Tensor:
+    """The state (16, batch, 16) before the first layer, after the CNOTs of it that stay in a half."""
+    each = qubits.movedim(0, -1)
     halves = []
-    for qubits, order in zip(_HALVES, _parities(theta.device), strict=True):
-        state = each[qubits[0]]
-        for i in qubits[1:]:
+    for places, order in zip(_HALVES, _parities(qubits.device), strict=True):
+        state = each[places[0]]
+        for i in places[1:]:
             state = (state[:, None] * each[i][None]).flatten(0, 1)
         halves.append(state[order])
     return halves[0][:, :, None] * halves[1].mT
@@ -225,7 +260,7 @@ def _layer(state: Tensor, row: Tensor, *, last: bool) -> Tensor:
 
 def _rotations(row: Tensor) -> tuple[Tensor, Tensor]:
     """R_0 ⊗ … ⊗ R_3 and R_4 ⊗ … ⊗ R_7 of one layer, (16, 16) each."""
-    half = row[:N_DATA] / 2
+    half = row / 2
     c, s = half.cos(), half.sin()
     phase = torch.polar(torch.ones_like(half), half)
     low, high = phase.conj(), phase
@@ -277,6 +312,6 @@ def z_eigenvalues(device: torch.device, dtype: torch.dtype) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _effective(device: torch.device) -> tuple[Tensor, Tensor]:
-    rows, columns = np.array(_EFFECTIVE).T
-    return torch.from_numpy(rows.copy()).to(device), torch.from_numpy(columns.copy()).to(device)
+def _effective(device: torch.device) -> Tensor:
+    """Places of the weights that have an effect among all, row by row."""
+    return torch.tensor([row * WEIGHT_SHAPE[1] + column for row, column in _EFFECTIVE], device=device)

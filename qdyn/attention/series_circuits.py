@@ -68,7 +68,9 @@ def qlstm_expectations(
         tensor([1., 1., 1., 1., 1., 1., 1., 1.])
     """
     _check_shapes(inputs, weights, N_LSTM, LSTM_WEIGHTS)
-    return qlstm_readings(inputs, *qlstm_rotations(weights))
+    gates, batch = weights.shape[:-2], inputs.shape[:-1]
+    rotations = qlstm_rotations(weights.reshape(-1, *LSTM_WEIGHTS))
+    return qlstm_readings(inputs.reshape(-1, N_LSTM), *rotations).reshape(*gates, *batch, N_LSTM)
 
 
 def qlstm_rotations(
@@ -89,27 +91,25 @@ def qlstm_rotations(
 
 
 def qlstm_readings(
-    inputs: Float[Tensor, "*batch 8"],
-    first: Float[Tensor, "*gates 4 16 16"],
-    rest: Float[Tensor, "*gates 4 16 16"],
-) -> Float[Tensor, "*gates *batch 8"]:
-    """`qlstm_expectations` from the matrices of `qlstm_rotations`."""
-    gates, batch = first.shape[:-3], inputs.shape[:-1]
+    inputs: Float[Tensor, "*models batch 8"],
+    first: Float[Tensor, "*models gates 4 16 16"],
+    rest: Float[Tensor, "*models gates 4 16 16"],
+) -> Float[Tensor, "*models gates batch 8"]:
+    """`qlstm_expectations` from the matrices of `qlstm_rotations`, for several gates and models."""
     # H|0> is RY(pi/2)|0>.
-    angles = inputs.reshape(-1, N_LSTM) + torch.pi / 2
-    high, low = (_product_state(half)[_half_order(inputs.device)] for half in (angles[:, :4], angles[:, 4:]))
+    angles = inputs + torch.pi / 2
+    order = _half_order(inputs.device)
+    high, low = (_product_state(half)[..., order, :] for half in torch.split(angles, 4, dim=-1))
     # Amplitudes by half, input and half: either side is then multiplied at once for all inputs.
-    state = high[:, :, None] * low.mT
-    state = state.expand(*gates, *state.shape)
-    shape = state.shape
+    state = (high[..., None] * low.mT.unsqueeze(-3)).unsqueeze(-4)
+    shape = (*first.shape[:-3], *state.shape[-3:])
     for layer in range(LSTM_WEIGHTS[0]):
-        state = _cnot_between(state)
-        state = first[..., layer, :, :] @ state.reshape(*gates, 16, -1)
-        state = (state.reshape(*gates, -1, 16) @ rest[..., layer, :, :].mT).reshape(shape)
+        state = _cnot_between(state).flatten(-2)
+        state = torch.unflatten(first[..., layer, :, :] @ state, -1, (-1, 16))
+        state = (state.flatten(-3, -2) @ rest[..., layer, :, :].mT).reshape(shape)
     probabilities = state.square()
     signs = _half_signs(inputs.device, state.dtype)
-    sides = (probabilities.sum(-1).mT @ signs, probabilities.sum(-3) @ signs)
-    return torch.cat(sides, dim=-1).reshape(*gates, *batch, N_LSTM)
+    return torch.cat([probabilities.sum(-1).mT @ signs, probabilities.sum(-3) @ signs], dim=-1)
 
 
 def _cnot_between(state: Tensor) -> Tensor:
@@ -231,12 +231,12 @@ def _one_pauli(letter: str, qubit: int, qubits: int) -> PauliObservable:
 
 
 def _product_state(angles: Tensor) -> Tensor:
-    """RY(angle_0)|0> (x) RY(angle_1)|0> ... of each row of ``angles`` (batch, n) as columns, (2^n, batch)."""
+    """RY(angle_0)|0> (x) RY(angle_1)|0> ... of each row of ``angles`` (..., batch, n) as columns."""
     half = angles.mT / 2
-    each = torch.stack([half.cos(), half.sin()], dim=1)
+    each = torch.stack([half.cos(), half.sin()], dim=-2).unbind(-3)
     state = each[0]
     for one in each[1:]:
-        state = (state[:, None] * one[None]).flatten(0, 1)
+        state = (state.unsqueeze(-2) * one.unsqueeze(-3)).flatten(-3, -2)
     return state
 
 

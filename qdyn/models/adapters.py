@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from qdyn.attention.adapter import N_DATA, WEIGHT_SHAPE, prune_weights, qasa_expectations
 from qdyn.checks import check_choice, check_integer
 from qdyn.models.initial import kaiming_linear
+from qdyn.models.stacked import LayerNorm
 
 ADAPTERS = ("quantum", "bottleneck")
 _BOTTLENECK_RANK = 2
@@ -41,7 +42,7 @@ class Adapter(nn.Module, ABC):
         check_integer("width", width, minimum=1)
         self.shift = shift
         self.narrow = kaiming_linear(width, N_DATA)
-        self.norm = nn.LayerNorm(N_DATA)
+        self.norm = LayerNorm(N_DATA)
         self._add_weights(trained)
         self.widen = kaiming_linear(N_DATA, width)
 
@@ -111,7 +112,7 @@ class BottleneckAdapter(Adapter):
 
     def values(self, angles: Float[Tensor, "*batch 8"]) -> Float[Tensor, "*batch 8"]:
         """Q."""
-        return torch.tanh(angles @ self.down @ self.up + self.offset)
+        return torch.tanh(angles @ self.down @ self.up + self.offset.unsqueeze(-2))
 
     def _add_weights(self, trained: bool) -> None:
         for name, rows, columns in (("down", N_DATA, _BOTTLENECK_RANK), ("up", _BOTTLENECK_RANK, N_DATA)):

@@ -15,6 +15,7 @@ from numba.extending import intrinsic, models, register_model
 
 BLOCK_BYTES = 512
 STRIP_BYTES = 128
+LINE_BYTES = 64
 
 
 class Lanes(types.Type):
@@ -114,14 +115,14 @@ def _make_arithmetic(instruction):
     return compute
 
 
-# Values of a block or strip from row[index:]; `load_twice` repeats each of half as many values.
-load_block, load_strip = _make_load(BLOCK_BYTES), _make_load(STRIP_BYTES)
+# Values of a block, strip or line from row[index:]; `load_twice` repeats each of half as many values.
+load_block, load_strip, load_line = (_make_load(n) for n in (BLOCK_BYTES, STRIP_BYTES, LINE_BYTES))
 load_twice = _make_load(BLOCK_BYTES, twice=True)
 # One number in every lane; `_alternate`: x, -x, x, -x, ...
-splat_block, splat_strip = _make_splat(BLOCK_BYTES), _make_splat(STRIP_BYTES)
+splat_block, splat_strip, splat_line = (_make_splat(n) for n in (BLOCK_BYTES, STRIP_BYTES, LINE_BYTES))
 alternate_strip = _make_splat(STRIP_BYTES, alternating=True)
-# Lanes of a block or strip for the element type of an array.
-block_width, strip_width = _make_width(BLOCK_BYTES), _make_width(STRIP_BYTES)
+# Lanes of a block, strip or line for the element type of an array.
+block_width, strip_width, line_width = (_make_width(n) for n in (BLOCK_BYTES, STRIP_BYTES, LINE_BYTES))
 add, multiply = _make_arithmetic("fadd"), _make_arithmetic("fmul")
 
 

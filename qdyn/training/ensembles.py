@@ -27,22 +27,27 @@ class _Objective(nn.Module):
     ) -> Tensor:
         told = () if conditions is None else (conditions,)
         per_sequence: Tensor = cast(Any, self.model).loss(name, inputs, targets, mask, *told)
-        return per_sequence.mean()
+        return per_sequence.mean(-1)
 
 
 class Ensemble:
     """E models of one architecture as one set of tensors with a leading seed axis.
 
     The members never mix: the loss is a vector with one entry a member, the gradient of its sum is each
-    member's own, and Adam works entry by entry. An ensemble therefore equals E separate runs.
+    member's own, and Adam works entry by entry. An ensemble therefore equals E separate runs. A model whose
+    `stackable` is true computes all members by itself; any other goes through `torch.vmap`.
 
     Args:
         models: The members; they differ in the values of their parameters only.
+
+    Attributes:
+        stackable: Whether stacked tensors are given to the model as they are.
     """
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
         objectives = [_Objective(model) for model in models]
         self._models = list(models)
+        self.stackable = bool(getattr(models[0], "stackable", False))
         self._objective = objectives[0]
         parameters, buffers = stack_module_state(objectives)
         self.parameters: dict[str, Tensor] = {
@@ -91,6 +96,10 @@ class Ensemble:
                 for key, tensor in self._buffers.items()
             }
             return member(alone, buffers, *(data if same_data else (one[0] for one in data)))[None]
+        if self.stackable:
+            # Every operation of the model is one of all members already.
+            stacked = [one.expand(len(self), *one.shape) for one in data] if same_data else data
+            return member(tensors, self._buffers, *stacked)
         axis = None if same_data else 0
         # What is dropped at random is the same for every member, so that it does not depend on the others.
         batched = vmap(member, in_dims=(0, self._buffer_axes, *[axis] * len(data)), randomness="same")

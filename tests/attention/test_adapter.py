@@ -164,6 +164,51 @@ def test_batches_models_and_precisions_agree() -> None:
     assert qdyn.qasa_expectations(inputs[:0], weights).shape == (0, 2, 8)
 
 
+def closed_form(inputs: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Plain PyTorch, which few inputs at a time are computed by."""
+    return torch.cat([qdyn.qasa_expectations(one, weights) for one in torch.split(inputs, 5)])
+
+
+def test_the_kernels_are_the_closed_form() -> None:
+    """Values, gradients and second derivatives of more inputs than lanes, and not a multiple of them."""
+    inputs, weights = (value.requires_grad_() for value in drawn(23, 37))
+    arriving = drawn(24, 37)[0]
+    found = []
+    for form in (qdyn.qasa_expectations, closed_form):
+        values = form(inputs, weights)
+        first = torch.autograd.grad((values * arriving).sum(), (inputs, weights), create_graph=True)
+        second = torch.autograd.grad(first[0].square().sum() + first[1].square().sum(), (inputs, weights))
+        found.append((values, *first, *second))
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-11, rtol=1e-11)
+    assert all(float(found[0][2].detach()[place]) == 0 for place in INERT_WEIGHTS)
+
+
+def test_the_kernels_work_under_the_transformations_of_functions() -> None:
+    inputs, weights = drawn(29, 3, 20)
+    models = torch.stack([weights, -weights, weights + 1])
+    expected = torch.stack([closed_form(one, w) for one, w in zip(inputs, models, strict=True)])
+    for found in (
+        qdyn.qasa_expectations(inputs, models),
+        torch.vmap(qdyn.qasa_expectations)(inputs, models),
+        qdyn.qasa_expectations(inputs, prune_weights(models)),
+    ):
+        torch.testing.assert_close(found, expected, atol=1e-12, rtol=0)
+
+    def total(form: Any) -> Any:
+        return torch.func.grad(lambda x, w: form(x, w).square().sum(), argnums=(0, 1))
+
+    for mine, theirs in zip(
+        torch.vmap(total(qdyn.qasa_expectations))(inputs, models),
+        zip(*[total(closed_form)(one, w) for one, w in zip(inputs, models, strict=True)], strict=True),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, torch.stack(theirs), atol=1e-12, rtol=0)
+    single = qdyn.qasa_expectations(inputs.float(), models.float())
+    assert single.dtype == torch.float32
+    torch.testing.assert_close(single.double(), expected, atol=3e-6, rtol=0)
+
+
 @pytest.mark.usefixtures("as_user")
 def test_what_does_not_fit_is_refused() -> None:
     inputs, weights = drawn(0)
@@ -171,6 +216,10 @@ def test_what_does_not_fit_is_refused() -> None:
         qdyn.qasa_expectations(inputs[:7], weights)
     with pytest.raises(ArgumentError, match=r"`weights` must have shape \(4, 9\) or \(33,\)"):
         qdyn.qasa_expectations(inputs, weights[:3])
+    with pytest.raises(
+        ArgumentError, match=r"is for inputs of shape \(3,\) \+ \(\.\.\., 8\), but `inputs` has shape"
+    ):
+        qdyn.qasa_expectations(inputs, weights.expand(3, 4, 9))
     with pytest.raises(ArgumentError, match=r"`weights` must be real floating-point"):
         qdyn.qasa_expectations(inputs, weights.long())
     with pytest.raises(ArgumentError, match=r"`output` must be an integer in \[0, 7\], but is 8"):

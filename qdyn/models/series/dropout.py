@@ -8,7 +8,7 @@ trained beside it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,27 +35,62 @@ class SeededDropout(nn.Module):
         # Not kept with the weights: it follows from the seed. One-dimensional, as batches of models need.
         self.register_buffer("stream", torch.from_numpy(state), persistent=False)
 
-    def forward(self, count: int, like: Tensor) -> Drop:
-        """What drops the next entries of tensors that have ``count`` entries in all.
+    def forward(self, like: Tensor) -> Drop:
+        """What drops entries of one tensor after the other in a pass over ``like``.
 
         Which update it is, is known from PyTorch's global generator, whose state the training loop makes a
         function of the step.
+
+        Args:
+            like: Values (batch, time, components), or (models, batch, time, components); the tensors begin
+                with the same axis of models.
         """
         if not self.training or not self.rate:
             return _nothing
         step = torch.randint(-(2**31), 2**31, (1,), dtype=torch.int32, device=like.device)
+        models = like.shape[:-3]
         # The leading bits decide, so that the last step of the finaliser is not needed.
-        bits = _scrambled(_index(count, like.device) ^ _mixed(self.stream ^ _mixed(step)))
-        kept = bits >= round(self.rate * 2**32) - 2**31
-        factors = kept.to(like.dtype) / (1 - self.rate)
+        keys = _mixed(self.stream ^ _mixed(step)).expand(*models, 1)
+        # Kernels see memory, which a tensor inside torch.vmap has none of.
+        compiled = like.device.type == "cpu" and not torch._C._are_functorch_transforms_active()
+        plain = keys.reshape(-1).numpy() if compiled else None
         taken = 0
 
         def drop(tensor: Tensor) -> Tensor:
             nonlocal taken
-            first, taken = taken, taken + tensor.numel()
-            return tensor * factors[first:taken].reshape(tensor.shape)
+            size = tensor.shape[len(models) :].numel()
+            first, taken = taken, taken + size
+            if plain is not None:
+                dropped: Tensor = _Dropped.apply(tensor, plain, first, self.rate)  # type: ignore[no-untyped-call]
+                return dropped
+            kept = _scrambled(_index(first, size, like.device) ^ keys) >= _threshold(self.rate)
+            return tensor * (kept.to(tensor.dtype) / (1 - self.rate)).reshape(tensor.shape)
 
         return drop
+
+
+class _Dropped(torch.autograd.Function):
+    """Values (models…, entries…) with some of them dropped, by a compiled kernel."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, keys: np.ndarray, first: int, rate: float) -> Tensor:
+        from qdyn.models.series.dropout_kernels import drop
+
+        ctx.rest = keys, first, rate
+        flat = values.detach().contiguous().view(len(keys), -1).numpy()
+        found = np.empty_like(flat)
+        drop(flat, keys, first, _threshold(rate), flat.dtype.type(1) / flat.dtype.type(1 - rate), found)
+        return torch.from_numpy(found).view(values.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> tuple[Tensor, None, None, None]:
+        dropped: Tensor = _Dropped.apply(*arriving, *ctx.rest)  # type: ignore[no-untyped-call]
+        return dropped, None, None, None
+
+
+def _threshold(rate: float) -> int:
+    """Signed bits below it are dropped."""
+    return round(rate * 2**32) - 2**31
 
 
 def _nothing(tensor: Tensor) -> Tensor:
@@ -78,7 +113,6 @@ def _shifted(bits: Tensor, places: int) -> Tensor:
     return (bits >> places) & (2 ** (32 - places) - 1)
 
 
-@lru_cache(maxsize=16)
-def _index(count: int, device: torch.device) -> Tensor:
+def _index(first: int, count: int, device: torch.device) -> Tensor:
     # Neighbours far apart before they are mixed: multiples of the golden ratio of 2**32.
-    return torch.arange(count, dtype=torch.int32, device=device) * -1640531527
+    return torch.arange(first, first + count, dtype=torch.int32, device=device) * -1640531527

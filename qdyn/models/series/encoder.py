@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,7 +10,12 @@ from torch import Tensor, nn
 
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.models.adapters import make_adapter
-from qdyn.models.series.config import QnnFormerConfig, SeriesEncoderConfig, SeriesTransformerConfig
+from qdyn.models.series.config import (
+    MULTI_HEAD,
+    QnnFormerConfig,
+    SeriesEncoderConfig,
+    SeriesTransformerConfig,
+)
 from qdyn.models.series.dropout import Drop
 from qdyn.models.series.layers import (
     AdapterLayer,
@@ -40,27 +44,21 @@ class SeriesTransformer(SeriesPredictor):
             self._add_head()
             self._start()
 
-    def dropped(self, batch: int, steps: int) -> int:
-        """See `SeriesPredictor.dropped`."""
-        return batch * steps * self.config.width + sum(
-            cast(ClassicalLayer, layer).dropped(batch, steps) for layer in self.layers
-        )
-
     def hidden(
         self,
-        embedded: Float[Tensor, "tokens width"],
-        mask: Bool[Tensor, "batch time"] | None,
+        embedded: Float[Tensor, "*models tokens width"],
+        mask: Bool[Tensor, "*models batch time"] | None,
         drop: Drop,
-        shape: tuple[int, int],
-    ) -> Float[Tensor, "tokens width"]:
+        shape: tuple[int, ...],
+    ) -> Float[Tensor, "*models tokens width"]:
         """See `SeriesPredictor.hidden`."""
-        batch, steps = shape
+        batch, steps = shape[-2:]
         seen = torch.ones(steps, steps, dtype=torch.bool, device=embedded.device)
-        seen = (seen.tril() if self.config.causal else seen).expand(batch, steps, steps)
+        seen = (seen.tril() if self.config.causal else seen).expand(*shape, steps)
         if mask is not None:
             # Each element may see itself, so that no row is empty.
             itself = torch.eye(steps, dtype=torch.bool, device=embedded.device)
-            seen = seen & (mask[:, None, :] | itself)
+            seen = seen & (mask.unsqueeze(-2) | itself)
         tokens = embedded + self.positions[:steps].to(embedded.dtype).repeat(batch, 1)
         for layer in self.layers:
             tokens = layer(tokens, seen, drop)
@@ -98,6 +96,8 @@ class SeriesEncoder(SeriesTransformer):
         super().__init__(config, metadata, seed=seed)
         self.name = f"series-{config.adapter}" if config.adapter_layers else "series-encoder"
         self.label = _label(config)
+        # What a named mechanism computes is one model at a time.
+        self.stackable = config.attention == MULTI_HEAD
 
     def _make_layers(self, config: SeriesTransformerConfig) -> list[nn.Module]:
         assert isinstance(config, SeriesEncoderConfig)

@@ -26,6 +26,7 @@ from qdyn.models.adapters import Adapter
 from qdyn.models.initial import kaiming_linear
 from qdyn.models.series.config import MULTI_HEAD, SeriesEncoderConfig
 from qdyn.models.series.dropout import Drop
+from qdyn.models.stacked import LayerNorm, Linear
 
 _FEED_FORWARD = 4
 # Standard deviation of the angles of a circuit at the start.
@@ -37,11 +38,10 @@ class SeriesAttention(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, tokens: Tensor, seen: Tensor, drop: Drop) -> Tensor:
-        """The output for every token; ``seen`` (batch, time, time) is True where row i may see column j."""
+        """The output for every token; ``seen`` (batch, time, time) is True where row i may see column j.
 
-    def dropped(self, batch: int, steps: int) -> int:
-        """Entries that may be dropped."""
-        return 0
+        Tokens and ``seen`` begin with an axis of models where the weights do.
+        """
 
 
 class MultiHeadAttention(SeriesAttention):
@@ -57,33 +57,32 @@ class MultiHeadAttention(SeriesAttention):
         super().__init__()
         self._heads, self._drops = heads, drops
         self._add_projections(width)
-        self.out = nn.Linear(width, width)
+        self.out = Linear(width, width)
         nn.init.zeros_(self.out.bias)
 
-    def dropped(self, batch: int, steps: int) -> int:
-        """The weights."""
-        return batch * self._heads * steps**2 if self._drops else 0
-
     def forward(
-        self, tokens: Float[Tensor, "tokens width"], seen: Tensor, drop: Drop
-    ) -> Float[Tensor, "tokens width"]:
+        self, tokens: Float[Tensor, "*models tokens width"], seen: Tensor, drop: Drop
+    ) -> Float[Tensor, "*models tokens width"]:
         """See `SeriesAttention.forward`."""
-        batch, steps = seen.shape[0], seen.shape[-1]
-        q, k, v = self._project(tokens).reshape(3, batch, steps, self._heads, -1).transpose(2, 3)
-        scores = (q @ k.mT) / math.sqrt(q.shape[-1])
-        weights = scores.masked_fill(~seen[:, None], -math.inf).softmax(-1)
+        # Tokens (..., batch * time, width) as (..., batch, head, time, width of a head).
+        q, k, v = (
+            one.reshape(*seen.shape[:-1], self._heads, -1).transpose(-2, -3) for one in self._project(tokens)
+        )
+        scores = (q / math.sqrt(q.shape[-1])) @ k.mT
+        weights = scores.masked_fill(~seen.unsqueeze(-3), -math.inf).softmax(-1)
         if self._drops:
             weights = drop(weights)
-        return self.out((weights @ v).transpose(1, 2).reshape(tokens.shape))
+        return self.out((weights @ v).transpose(-2, -3).reshape(tokens.shape))
 
     def _add_projections(self, width: int) -> None:
-        self.project = nn.Linear(width, 3 * width)
+        self.project = Linear(width, 3 * width)
         nn.init.xavier_uniform_(self.project.weight)
         nn.init.zeros_(self.project.bias)
 
-    def _project(self, tokens: Tensor) -> Tensor:
-        """Queries, keys and values, (3, tokens, width)."""
-        return self.project(tokens).unflatten(-1, (3, -1)).movedim(-2, 0)
+    def _project(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values of each token."""
+        projected: tuple[Tensor, ...] = self.project(tokens).chunk(3, dim=-1)
+        return projected
 
 
 class CircuitAttention(MultiHeadAttention):
@@ -91,14 +90,17 @@ class CircuitAttention(MultiHeadAttention):
 
     def _add_projections(self, width: int) -> None:
         self.narrow = kaiming_linear(width, N_QNN)
-        self.norm = nn.LayerNorm(N_QNN)
+        self.norm = LayerNorm(N_QNN)
         self.weights = nn.Parameter(_INITIAL_ANGLE * torch.randn(3, QNN_WEIGHTS))
-        self.widen = nn.ModuleList(nn.Linear(3 * N_QNN, width) for _ in range(3))
+        self.widen = nn.ModuleList(Linear(3 * N_QNN, width) for _ in range(3))
 
-    def _project(self, tokens: Tensor) -> Tensor:
+    def _project(self, tokens: Tensor) -> tuple[Tensor, ...]:
         angles = self.norm(torch.tanh(self.narrow(tokens)))
-        read = qnnformer_expectations(angles, self.weights)
-        return torch.stack([widen(one) for widen, one in zip(self.widen, read, strict=True)])
+        stacked = self.weights.ndim == 3
+        read = (torch.vmap(qnnformer_expectations) if stacked else qnnformer_expectations)(
+            angles, self.weights
+        )
+        return tuple(widen(one) for widen, one in zip(self.widen, read.unbind(-3), strict=True))
 
 
 class NamedAttention(SeriesAttention):
@@ -111,8 +113,8 @@ class NamedAttention(SeriesAttention):
         self.mechanism = build(name, dim=width, heads=heads, causal=causal, **options)
 
     def forward(
-        self, tokens: Float[Tensor, "tokens width"], seen: Tensor, drop: Drop
-    ) -> Float[Tensor, "tokens width"]:
+        self, tokens: Float[Tensor, "*models tokens width"], seen: Tensor, drop: Drop
+    ) -> Float[Tensor, "*models tokens width"]:
         """See `SeriesAttention.forward`."""
         sequence = tokens.reshape(seen.shape[0], seen.shape[-1], -1)
         output, _ = self.mechanism(sequence, sequence, sequence, seen)
@@ -143,18 +145,13 @@ class ClassicalLayer(nn.Module):
     def __init__(self, width: int, attention: SeriesAttention) -> None:
         super().__init__()
         self.attention = attention
-        self.first = nn.Linear(width, _FEED_FORWARD * width)
-        self.second = nn.Linear(_FEED_FORWARD * width, width)
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-
-    def dropped(self, batch: int, steps: int) -> int:
-        """Entries that may be dropped in one pass."""
-        width, hidden = self.first.in_features, self.first.out_features
-        return self.attention.dropped(batch, steps) + batch * steps * (2 * width + hidden)
+        self.first = Linear(width, _FEED_FORWARD * width)
+        self.second = Linear(_FEED_FORWARD * width, width)
+        self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
 
     def forward(
-        self, tokens: Float[Tensor, "tokens width"], seen: Tensor, drop: Drop
-    ) -> Float[Tensor, "tokens width"]:
+        self, tokens: Float[Tensor, "*models tokens width"], seen: Tensor, drop: Drop
+    ) -> Float[Tensor, "*models tokens width"]:
         """See the top of this file."""
         tokens = self.norm1(tokens + drop(self.attention(tokens, seen, drop)))
         return self.norm2(tokens + drop(self.second(drop(torch.relu(self.first(tokens))))))
@@ -172,18 +169,14 @@ class AdapterLayer(nn.Module):
     def __init__(self, width: int, attention: SeriesAttention, adapter: Adapter | None) -> None:
         super().__init__()
         self.attention = attention
-        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.first = nn.Linear(width, _FEED_FORWARD * width)
-        self.second = nn.Linear(_FEED_FORWARD * width, width)
+        self.norm1, self.norm2 = LayerNorm(width), LayerNorm(width)
+        self.first = Linear(width, _FEED_FORWARD * width)
+        self.second = Linear(_FEED_FORWARD * width, width)
         self.adapter = nn.Identity() if adapter is None else adapter
 
-    def dropped(self, batch: int, steps: int) -> int:
-        """Entries that may be dropped in one pass."""
-        return batch * steps * (self.first.in_features + self.first.out_features)
-
     def forward(
-        self, tokens: Float[Tensor, "tokens width"], seen: Tensor, drop: Drop
-    ) -> Float[Tensor, "tokens width"]:
+        self, tokens: Float[Tensor, "*models tokens width"], seen: Tensor, drop: Drop
+    ) -> Float[Tensor, "*models tokens width"]:
         """See the top of this file."""
         tokens = self.adapter(self.norm1(tokens + self.attention(tokens, seen, drop)))
         inner = drop(nn.functional.gelu(self.first(tokens)))

@@ -21,6 +21,7 @@ from qdyn.models.initial import kaiming_linear
 from qdyn.models.series.config import QLSTMConfig
 from qdyn.models.series.dropout import Drop
 from qdyn.models.series.predictor import SeriesPredictor
+from qdyn.models.stacked import LayerNorm, Linear
 
 _GATES = 4
 _INITIAL_ANGLE = 0.01
@@ -49,34 +50,30 @@ class QLSTM(SeriesPredictor):
             super().__init__(config, metadata, seed=seed)
             width = config.width
             self.narrow = kaiming_linear(2 * width, N_LSTM)
-            self.norm = nn.LayerNorm(N_LSTM)
+            self.norm = LayerNorm(N_LSTM)
             self.weights = nn.Parameter(_INITIAL_ANGLE * torch.randn(_GATES, *LSTM_WEIGHTS))
-            self.widen = nn.ModuleList(nn.Linear(N_LSTM, width) for _ in range(_GATES))
-            self.out_norm = nn.LayerNorm(width)
+            self.widen = nn.ModuleList(Linear(N_LSTM, width) for _ in range(_GATES))
+            self.out_norm = LayerNorm(width)
             self._add_head()
-
-    def dropped(self, batch: int, steps: int) -> int:
-        """See `SeriesPredictor.dropped`."""
-        return 2 * batch * steps * self.config.width
 
     def hidden(
         self,
-        embedded: Float[Tensor, "tokens width"],
-        mask: Bool[Tensor, "batch time"] | None,
+        embedded: Float[Tensor, "*models tokens width"],
+        mask: Bool[Tensor, "*models batch time"] | None,
         drop: Drop,
-        shape: tuple[int, int],
-    ) -> Float[Tensor, "tokens width"]:
+        shape: tuple[int, ...],
+    ) -> Float[Tensor, "*models tokens width"]:
         """See `SeriesPredictor.hidden`; what is left out by ``mask`` comes last and is not told apart."""
         values = embedded.reshape(*shape, -1)
-        state = torch.zeros_like(values[:, 0])
+        state = torch.zeros_like(values[..., 0, :])
         cell = torch.zeros_like(state)
         states = []
         rotations = qlstm_rotations(self.weights)
-        for now in values.unbind(1):
+        for now in values.unbind(-2):
             v = self.norm(torch.tanh(self.narrow(torch.cat([now, state], dim=-1))))
-            read = qlstm_readings(v, *rotations)
+            read = qlstm_readings(v, *rotations).unbind(-3)
             forget, enter, change, show = (widen(one) for widen, one in zip(self.widen, read, strict=True))
             cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(change)
             state = torch.sigmoid(show) * torch.tanh(cell)
             states.append(state)
-        return drop(self.out_norm(torch.stack(states, dim=1).reshape(embedded.shape) + embedded))
+        return drop(self.out_norm(torch.stack(states, dim=-2).reshape(embedded.shape) + embedded))

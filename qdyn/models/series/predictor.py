@@ -15,6 +15,7 @@ from qdyn.models.base import Predictor
 from qdyn.models.initial import kaiming_linear
 from qdyn.models.series.config import SeriesSection
 from qdyn.models.series.dropout import Drop, SeededDropout
+from qdyn.models.stacked import LayerNorm
 
 LOSS_NAMES = ("MSE", "MSE_last")
 # Windows that are forecast at a time: bounds the memory.
@@ -35,12 +36,14 @@ class SeriesPredictor(nn.Module, Predictor):
         causal: Whether a forecast depends on nothing later in the window.
         validation_metric: The loss that says what a forecast is worth: "MSE", or "MSE_last" where only the
             last position forecasts without having seen its target.
+        stackable: Whether `loss` takes parameters, buffers and data that begin with an axis of models.
 
     Raises:
         ConfigError: the data are not real vectors of any length.
     """
 
     causal: bool = True
+    stackable: bool = True
 
     def __init__(self, config: SeriesSection, metadata: SequenceMetadata, *, seed: int) -> None:
         super().__init__()
@@ -53,7 +56,7 @@ class SeriesPredictor(nn.Module, Predictor):
         self.config = config
         self.metadata = metadata
         self.embedding = kaiming_linear(metadata.dimension, config.width)
-        self.embedding_norm = nn.LayerNorm(config.width)
+        self.embedding_norm = LayerNorm(config.width)
         self.dropout = SeededDropout(config.dropout, seed=seed)
 
     @property
@@ -68,40 +71,37 @@ class SeriesPredictor(nn.Module, Predictor):
         return section.window
 
     @abstractmethod
-    def dropped(self, batch: int, steps: int) -> int:
-        """Entries that a pass over (batch, steps, d) values may drop."""
-
-    @abstractmethod
     def hidden(
         self,
-        embedded: Float[Tensor, "tokens width"],
-        mask: Bool[Tensor, "batch time"] | None,
+        embedded: Float[Tensor, "*models tokens width"],
+        mask: Bool[Tensor, "*models batch time"] | None,
         drop: Drop,
-        shape: tuple[int, int],
-    ) -> Float[Tensor, "tokens width"]:
-        """Hidden vectors (batch * time, width) from embedded values; ``shape`` is (batch, time)."""
+        shape: tuple[int, ...],
+    ) -> Float[Tensor, "*models tokens width"]:
+        """Hidden vectors (..., batch * time, width) from embedded values; ``shape`` is (..., batch, time)."""
 
     def forward(
-        self, values: Float[Tensor, "batch time d"], mask: Bool[Tensor, "batch time"] | None = None
-    ) -> Float[Tensor, "batch time d"]:
+        self,
+        values: Float[Tensor, "*models batch time d"],
+        mask: Bool[Tensor, "*models batch time"] | None = None,
+    ) -> Float[Tensor, "*models batch time d"]:
         """The output at every position of windows of up to ``window`` values.
 
         Only for a causal model are all of them forecasts. An element where ``mask`` is False is not seen.
+        Values begin with an axis of models where the parameters do.
         """
-        batch, steps, _ = values.shape
-        drop = self.dropout(self.dropped(batch, steps), values)
+        drop = self.dropout(values)
         # One axis for all tokens: products with a weight of each model of a batch stay one product.
-        tokens = values.reshape(batch * steps, -1)
-        embedded = drop(self.embedding_norm(self.embedding(tokens)))
-        return self.head(self.hidden(embedded, mask, drop, (batch, steps))).reshape(values.shape)
+        embedded = drop(self.embedding_norm(self.embedding(values.flatten(-3, -2))))
+        return self.head(self.hidden(embedded, mask, drop, values.shape[:-1])).reshape(values.shape)
 
     def loss(
         self,
         name: str,
-        inputs: Float[Tensor, "batch time d"],
-        targets: Float[Tensor, "batch time d"],
-        mask: Bool[Tensor, "batch time"] | None = None,
-    ) -> Float[Tensor, " batch"]:
+        inputs: Float[Tensor, "*models batch time d"],
+        targets: Float[Tensor, "*models batch time d"],
+        mask: Bool[Tensor, "*models batch time"] | None = None,
+    ) -> Float[Tensor, "*models batch"]:
         """The mean squared error of each sequence.
 
         Args:
@@ -116,19 +116,19 @@ class SeriesPredictor(nn.Module, Predictor):
         """
         check_choice("loss", name, LOSS_NAMES)
         present = torch.ones_like(inputs[..., 0], dtype=torch.bool) if mask is None else mask
-        batch, steps = inputs.shape[:2]
-        if steps > self.window:
+        sequences = inputs.shape[:-2]
+        if inputs.shape[-2] > self.window:
             inputs, targets = (
-                one.unfold(1, self.window, 1).movedim(-1, -2).flatten(0, 1) for one in (inputs, targets)
+                one.unfold(-2, self.window, 1).movedim(-1, -2).flatten(-4, -3) for one in (inputs, targets)
             )
-            present = present.unfold(1, self.window, 1).flatten(0, 1)
+            present = present.unfold(-1, self.window, 1).flatten(-3, -2)
         errors = (self(inputs, present) - targets).square().mean(-1)
         counted = present
         if name == "MSE_last":
-            after = torch.cat([present[:, 1:], torch.zeros_like(present[:, :1])], dim=1)
+            after = torch.cat([present[..., 1:], torch.zeros_like(present[..., :1])], dim=-1)
             counted = present & ~after
         # Padded windows without any step count as nothing.
-        errors, counted = (one.reshape(batch, -1) for one in (errors, counted))
+        errors, counted = (one.reshape(*sequences, -1) for one in (errors, counted))
         return (errors * counted).sum(-1) / counted.sum(-1).clamp_min(1)
 
     @torch.no_grad()

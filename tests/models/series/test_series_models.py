@@ -22,6 +22,7 @@ from qdyn.models.series.config import QLSTMConfig, QnnFormerConfig, SeriesEncode
 from qdyn.models.series.dropout import SeededDropout
 from qdyn.models.series.predictor import SeriesPredictor
 from qdyn.models.transformer_config import TransformerConfig
+from qdyn.training.ensembles import Ensemble
 
 SERIES = SequenceMetadata("series", "real", 1, normalised=False)
 
@@ -256,11 +257,11 @@ def test_seeds_differ_and_copies_start_alike() -> None:
 
 def test_dropout_depends_on_seed_and_update_alone() -> None:
     """One entry in ten, independent between seeds and updates, the same whoever else is in the batch."""
-    like = torch.ones(1)
+    like = torch.ones(1, 1, 1)
 
     def dropped(seed: int, step: int) -> torch.Tensor:
         torch.manual_seed(step)
-        return SeededDropout(0.1, seed=seed)(100_000, like)(torch.ones(100_000)) == 0
+        return SeededDropout(0.1, seed=seed)(like)(torch.ones(100_000)) == 0
 
     one, same, other, later = dropped(1, 0), dropped(1, 0), dropped(2, 0), dropped(1, 1)
     assert torch.equal(one, same)
@@ -269,8 +270,25 @@ def test_dropout_depends_on_seed_and_update_alone() -> None:
         assert abs(float(mask.float().mean()) - 0.1) < 4 * np.sqrt(0.09 / 100_000)
     for mask in (other, later, one.roll(1), one.roll(64)):
         assert abs(float((one & mask).float().mean()) - 0.01) < 4 * np.sqrt(0.01 * 0.99 / 100_000)
-    kept = SeededDropout(0.1, seed=1)(10, like)(torch.ones(10))
+    kept = SeededDropout(0.1, seed=1)(like)(torch.ones(10))
     assert set(kept.tolist()) <= {0.0, float(torch.tensor(1.0) / 0.9)}
+
+
+@pytest.mark.parametrize("config", [one for one in EVERY if made(one).stackable], ids=str)
+def test_stacked_models_are_the_models_one_by_one(config: SeriesSection) -> None:
+    """Losses and gradients with dropout, stacked with kernels and by `torch.vmap` without."""
+    ensemble = Ensemble([made(config, seed).double().train() for seed in range(3)])
+    assert ensemble.stackable
+    inputs, targets = torch.randn(2, 3, 2, 21, 1, dtype=torch.float64).unbind()
+    mask = torch.ones(3, 2, 21, dtype=torch.bool)
+    mask[:, 0, 12:] = False
+    found = []
+    for ensemble.stackable in (True, False):
+        torch.manual_seed(5)
+        losses = ensemble.losses("MSE", inputs, targets, mask)
+        found.append((losses, *torch.autograd.grad(losses.sum(), list(ensemble.parameters.values()))))
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-11, rtol=1e-10)
 
 
 def test_a_frozen_circuit_has_no_trained_weights() -> None:
