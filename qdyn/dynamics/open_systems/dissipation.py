@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from qdyn.dynamics.chebyshev.spectral_bounds import spectral_bounds
+from qdyn.dynamics.chebyshev.spectral_bounds import spectral_interval
 from qdyn.dynamics.lanes import Integers, LaneOperators, Reals
 from qdyn.quantum.channels import Channel
 from qdyn.quantum.hamiltonians import Hamiltonian
@@ -37,11 +36,19 @@ _ROW_BYTES = 2**28
 
 @dataclass(frozen=True, eq=False)
 class Generator:
-    """Operators and spectra as the kernel reads them; see `open_systems.lindblad_kernels.follow`."""
+    """Operators and spectra as the kernel reads them; see `open_systems.lindblad_kernels.follow`.
+
+    The spectrum of -i [H, .] is symmetric about 0, so that no middle is taken out of it.
+
+    Attributes:
+        operators: the generator as Pauli strings.
+        radii: half widths R of the Hermitian parts, (operators,).
+        shift: middle of the diagonal of Gamma.
+        spread: half the width of Gamma.
+    """
 
     operators: LaneOperators
     radii: Reals
-    middles: Reals
     shift: float
     spread: float
 
@@ -80,9 +87,8 @@ def lindblad(hamiltonian: Hamiltonian, channels: Sequence[Channel]) -> Generator
             for word, value in _pauli_parts(matrix.conj().T @ matrix, site):
                 _accumulate(strings, word, -0.5j * value)
                 _accumulate(strings, _shifted(word, n_sites), -0.5j * _transposed(word) * value)
-    lower, upper = _bounds(terms)
-    operators = _operators(2 * n_sites, strings, np.zeros(len(lower)))
-    return _generator(operators, upper - lower + crossing, np.zeros(len(lower)))
+    lower, upper = spectral_interval(terms)
+    return _generator(_operators(2 * n_sites, strings), upper - lower + crossing)
 
 
 def choose_window(generator: Generator, *, times: Reals, error: float, n_rows_bytes: int) -> Window:
@@ -141,11 +147,7 @@ def growth_of(spread: float) -> float:
     return max(abs(corner + root), abs(corner - root))
 
 
-def _generator(
-    operators: LaneOperators,
-    radii: NDArray[np.float64],
-    middles: NDArray[np.float64],
-) -> Generator:
+def _generator(operators: LaneOperators, radii: NDArray[np.float64]) -> Generator:
     diagonal = operators.damping[0]
     shift = float(diagonal.max() + diagonal.min()) / 2
     off_diagonal = np.abs(operators.coefficients[:, _dissipative(operators)]).sum(axis=1).max(initial=0.0)
@@ -153,7 +155,6 @@ def _generator(
     return Generator(
         operators,
         np.maximum(radii, max(1e-3, spread / 4)) * (1 + 1e-12),
-        middles,
         shift,
         spread,
     )
@@ -168,12 +169,9 @@ def _dissipative(operators: LaneOperators) -> NDArray[np.int64]:
     return kept + len(operators.flips)
 
 
-def _operators(
-    n_sites: int, strings: dict[Word, NDArray[np.complex128]], middles: NDArray[np.float64]
-) -> LaneOperators:
-    _accumulate(strings, (), -middles.astype(np.complex128))
+def _operators(n_sites: int, strings: dict[Word, NDArray[np.complex128]]) -> LaneOperators:
     words = list(strings)
-    size = max(len(np.atleast_1d(value)) for value in strings.values())
+    size = max(len(value) for value in strings.values())
     table = np.stack([np.broadcast_to(strings[word], (size,)) for word in words], axis=1)
     return LaneOperators.of(n_sites, words, table)
 
@@ -190,11 +188,6 @@ def _accumulate(
     strings: dict[Word, NDArray[np.complex128]], word: Word, value: complex | NDArray[np.complex128]
 ) -> None:
     strings[word] = strings.get(word, np.zeros(1, dtype=np.complex128)) + value
-
-
-def _bounds(terms: PauliTerms) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    lower, upper = spectral_bounds(terms)
-    return lower.to(torch.float64).numpy(force=True), upper.to(torch.float64).numpy(force=True)
 
 
 def _pauli_parts(matrix: NDArray[np.complex128], site: int) -> list[tuple[Word, complex]]:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.checks import check_choice, check_finite, check_positive
+from qdyn.checks import check_choice, check_finite, check_normalised, check_positive
 from qdyn.dynamics.evolve import InitialState, Observables, check_problem, product_start
 from qdyn.dynamics.methods import Problem
 from qdyn.dynamics.open_systems.density_trajectory import DensityTrajectory, expectations_of
@@ -48,7 +48,8 @@ def evolve_open(
     Args:
         hamiltonian: H, static; single or a batch.
         initial_state: a pure state, by name or (2**n,) or (batch, 2**n), or a density matrix, (2**n, 2**n) or
-            (batch, 2**n, 2**n). A square array of two axes is read as a density matrix.
+            (batch, 2**n, 2**n). A square array of two axes is read as a density matrix. Norms and traces must
+            be 1 to 1e-8, in single precision to 1e-4.
         times: increasing times >= 0 in units of 1/J; the initial state is that at t = 0.
         channels: what the environment does: see `dephasing`, `decay`, `excitation`, `depolarising`.
         observables: names or `Observable` objects that are linear in rho.
@@ -75,7 +76,11 @@ def evolve_open(
     settled = check_channels(channels)
     if error is not None:
         check_positive("error", error)
-    matrices, batched = _density_matrices(initial_state, getattr(hamiltonian, "n_sites", 0))
+    n_sites = getattr(hamiltonian, "n_sites", 0)
+    check_memory(
+        16 * 4**n_sites, f"A density matrix of {n_sites} sites", remedy="Sample quantum_jumps in its place."
+    )
+    matrices, batched = _density_matrices(initial_state, n_sites)
     some_state = torch.zeros(matrices.shape[:2], dtype=torch.complex128)
     some_state[:, 0] = 1
     start = some_state if batched else some_state[0]
@@ -189,7 +194,6 @@ def _run(  # noqa: PLR0917
 
     shared = (
         of_members(generator.radii),
-        of_members(generator.middles),
         of_members(window.lengths),
         of_members(window.spans),
         of_members(operators.energies),
@@ -225,33 +229,32 @@ def _density_matrices(initial_state: InitialState, n_sites: int) -> tuple[Tensor
     """The initial state as density matrices (batch, dim, dim), and whether there was a batch axis."""
     product = product_start(initial_state, n_sites)
     try:
-        states = torch.as_tensor(initial_state if product is None else product.vectors()).to(torch.complex128)
+        given = torch.as_tensor(initial_state if product is None else product.vectors())
     except (TypeError, ValueError, RuntimeError):
         raise ArgumentError(
             f"Argument `initial_state` must be a tensor or array, not of type {type(initial_state).__name__}."
         ) from None
-    dimension = 2**n_sites
+    dimension, states = 2**n_sites, given.detach().cpu().to(torch.complex128)
     check_finite("initial_state", states)
-    if states.shape[-2:] == (dimension, dimension) and states.ndim in (2, 3):
+    tolerance = 1e-4 if given.dtype in (torch.complex64, torch.float32) else 1e-8
+    if states.shape[-2:] == (dimension, dimension) and states.ndim in (2, 3) and len(states):
         matrices = states if states.ndim == 3 else states[None]
         traces = matrices.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
-        hermitian = float((matrices - matrices.mH).abs().max()) < 1e-8
-        if not hermitian or float((traces - 1).abs().max()) > 1e-8:
+        hermitian = float((matrices - matrices.mH).abs().max()) < tolerance
+        if not hermitian or float((traces - 1).abs().max()) > tolerance:
             raise ArgumentError(
                 "Argument `initial_state` must hold Hermitian density matrices of trace 1, but does not."
             )
         lowest = float(torch.linalg.eigvalsh(matrices).min())
-        if lowest < -1e-8:
+        if lowest < -tolerance:
             raise ArgumentError(
                 f"Argument `initial_state` must hold positive density matrices, "
                 f"but one has the eigenvalue {lowest:g}."
             )
         return matrices, states.ndim == 3
-    if states.ndim in (1, 2) and states.shape[-1] == dimension:
+    if states.ndim in (1, 2) and states.shape[-1] == dimension and len(states):
         vectors = states.reshape(-1, dimension)
-        norms = torch.linalg.vector_norm(vectors, dim=-1)
-        if float((norms - 1).abs().max()) > 1e-8:
-            raise ArgumentError("Argument `initial_state` must hold unit vectors, but does not.")
+        check_normalised("initial_state", vectors, tolerance=tolerance)
         return vectors[:, :, None] * vectors[:, None, :].conj(), states.ndim == 2
     raise ArgumentError(
         f"Argument `initial_state` must have shape ({dimension},), (batch, {dimension}), "

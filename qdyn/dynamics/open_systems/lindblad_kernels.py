@@ -86,7 +86,7 @@ def _combine(rows, n_terms, weights, n_nodes, nodes, pitch, dim):
 @compiled
 @no_type_check
 def follow(
-    members, initial, times, out, first_index, radii, middles, lengths, spans,
+    members, initial, times, out, first_index, radii, lengths, spans,
     energies, damping, shift, flips, coefficients, masks, signs, turns, rows, nodes, dim,
 ):  # fmt: skip
     """Follow vectors that obey d rho / dt = -i (G - i shift) rho through all times.
@@ -98,7 +98,6 @@ def follow(
         out: real view of the vectors to come, (trajectories, first_index + times, 2 * at most dim).
         first_index: where the vector at the first time belongs.
         radii: half widths R of the spectra, (Hamiltonians,): 1, or one a trajectory, as below.
-        middles: their middles, not contained in the energies.
         lengths: number of Chebyshev vectors of a window.
         spans: duration of a window.
         energies: (Hamiltonians, dim).
@@ -182,14 +181,10 @@ def follow(
             if member[lane] < 0:
                 continue
             for node in range(counts[lane]):
-                index = upcoming[lane] + node
-                angle = middles[own[lane]] * times[index]
-                cosine, sine = math.cos(angle), math.sin(angle)
-                state = out[member[lane], first_index + index]
+                state = out[member[lane], first_index + upcoming[lane] + node]
                 for row in range(state.size // 2):
-                    re = nodes[node * pitch + row * LANES + lane]
-                    im = nodes[node * pitch + plane + row * LANES + lane]
-                    state[2 * row], state[2 * row + 1] = cosine * re + sine * im, cosine * im - sine * re
+                    at = node * pitch + row * LANES + lane
+                    state[2 * row], state[2 * row + 1] = nodes[at], nodes[plane + at]
             last = max(0, counts[lane] - 1)
             for place in range(lane, size, LANES):
                 rows[place] = nodes[last * pitch + place]

@@ -127,6 +127,22 @@ def test_more_terms_for_longer_phases_and_wider_ranges() -> None:
 
 PSI = product_state("01")
 TWO = TransverseFieldIsing(2)
+
+
+@pytest.mark.parametrize("pure", [True, False])
+def test_a_state_in_single_precision_is_normalised_to_its_digits(pure: bool) -> None:
+    """As `evolve` takes it, whose states of complex64 have norms of 1 to 1e-7."""
+    psi0 = haar_random_states(n_qubits=3, seed=4)
+    rho0 = psi0[:, None] * psi0.conj()
+    model, given = TransverseFieldIsing(3), (psi0 if pure else rho0).to(torch.complex64)
+    found = evolve_open(model, given, [0.0, 1.0], channels=decay(0.3)).density_matrices
+    expected = evolve_open(model, rho0, [0.0, 1.0], channels=decay(0.3)).density_matrices
+    assert found is not None
+    assert expected is not None
+    assert not torch.equal(found, expected)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), atol=1e-6)
+
+
 BAD = [
     (lambda: evolve_open(TWO, PSI, [-1.0, 1.0], channels=decay(1)), "must be >= 0, but times[0]=-1"),
     (lambda: evolve_open(TWO, PSI, [1.0], channels=[0.1]), "such as decay(0.1), but holds 0.1"),
@@ -137,6 +153,8 @@ BAD = [
     (lambda: evolve_open(TWO, torch.diag(torch.tensor([1.5, -0.5, 0, 0])), [1.0], channels=[]), "-0.5"),
     (lambda: evolve_open(TWO, 2 * PSI, [1.0], channels=[]), "unit vectors"),
     (lambda: evolve_open(TWO, PSI[:3], [1.0], channels=[]), "has shape (3,)"),
+    (lambda: evolve_open(TWO, torch.zeros(0, 4), [1.0], channels=[]), "has shape (0, 4)"),
+    (lambda: evolve_open(TWO, torch.zeros(0, 4, 4), [1.0], channels=[]), "has shape (0, 4, 4)"),
     (lambda: evolve_open(TWO, PSI, [1.0], channels=[], error=-1.0), "`error`"),
     (lambda: evolve_open(DrivenHamiltonian(TWO, [(np.sin, TWO)]), PSI, [1.0], channels=[]), "depend on time"),
 ]
@@ -154,3 +172,8 @@ def test_what_cannot_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QDYN_MEMORY_LIMIT", "10M")
     with pytest.raises(MemoryLimitError, match="density matrices of 6 sites"):
         evolve_open(TransverseFieldIsing(6), product_state("0" * 6), np.arange(1000.0), channels=decay(0.1))
+
+
+def test_a_density_matrix_that_cannot_fit_is_refused_before_it_is_made() -> None:
+    with pytest.raises(MemoryLimitError, match="A density matrix of 24 sites needs about 4.0 PiB of memory"):
+        evolve_open(XXZ(24), "0" * 24, [1.0], channels=dephasing(0.1), store="none")
