@@ -17,7 +17,6 @@ R. I. McLachlan, SIAM Journal on Scientific Computing 16, 151 (1995), for the co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
 from itertools import groupby
 
 import numpy as np
@@ -103,8 +102,7 @@ class ProductFormula:
         if self._driven is not None:
             words, table = self._driven.strings()
         else:
-            terms = hamiltonian.pauli_terms()
-            words, table = terms.words, terms.coefficients.cpu()[None]
+            words, table = problem.terms.words, problem.terms.coefficients.cpu()[None]
         self._parts = [
             _make_part(problem.n_sites, [words[k] for k in places], table[..., places], problem.device)
             for places in commuting_groups(words)
@@ -300,8 +298,8 @@ def _signs(n_sites: int, word: Word, device: torch.device) -> Tensor | None:
         return None
     signs = tuple((site, "Z") for site, letter in word if letter in "YZ")
     _, values = next(PauliTerms(n_sites, (signs,), torch.ones(1, dtype=torch.float64)).diagonals())
-    phase = reduce(lambda product, _: product * 1j, (1 for _, letter in word if letter == "Y"), 1 + 0j)
-    return (values * phase).to(device)
+    n_y = sum(letter == "Y" for _, letter in word)
+    return (values * (1, 1j, -1, -1j)[n_y % 4]).to(device)
 
 
 def _tensor(factors: NDArray[np.float64], like: Tensor) -> Tensor:

@@ -151,7 +151,7 @@ class _Options:
 
     def estimate(self, problem: Problem) -> Estimate:
         """What can be asked of it; the error is known only when it has run."""
-        terms = problem.hamiltonian.pauli_terms()
+        terms = problem.terms
         chain = ChainTerms.of(terms if terms.batch_size is None else terms.members(slice(0, 1)))
         dtype = self.precision(problem)
         error = _SMALLEST_ERROR[dtype] if problem.error is not None else _DEFAULT_ERROR
@@ -184,7 +184,7 @@ class _Run:
         self, options: _Options, problem: Problem, recorder: Recorder, member: int, dtype: torch.dtype
     ) -> None:
         self._options, self._problem, self._recorder, self._member = options, problem, recorder, member
-        terms = problem.hamiltonian.pauli_terms()
+        terms = problem.terms
         own = terms if terms.batch_size is None else terms.members(slice(member, member + 1))
         self._terms = ChainTerms.of(own)
         self._propagator = Propagator(self._terms, order=options.order, dtype=dtype, device=problem.device)
