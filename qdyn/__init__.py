@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from qdyn.quantum.lattices import chain_bonds as chain_bonds
     from qdyn.quantum.lattices import ladder_bonds as ladder_bonds
     from qdyn.quantum.lattices import square_bonds as square_bonds
+    from qdyn.quantum.operator_means import operator_mean as operator_mean
     from qdyn.quantum.pauli_sum import PauliSum as PauliSum
     from qdyn.quantum.product_states import ProductStates as ProductStates
     from qdyn.quantum.sampling import samples as samples
@@ -98,6 +99,7 @@ _HOME_OF = {
     "load_dataset": "qdyn.data.load",
     "load_run": "qdyn.training.run",
     "mps": "qdyn.dynamics.tensor_networks.mps",
+    "operator_mean": "qdyn.quantum.operator_means",
     "product_state": "qdyn.quantum.states",
     "qasa_circuit": "qdyn.attention.adapter",
     "qasa_expectations": "qdyn.attention.adapter",

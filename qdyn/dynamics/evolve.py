@@ -161,14 +161,16 @@ def check_problem(  # noqa: PLR0917 - the arguments of evolve, in its order
     place = _check_device(device) if device is not None else _device_of(start)
     # One state for many trajectories is given to the observables as one.
     shown = start if n_states == n_trajectories else _single(start)
-    measured = _check_observables(observables, hamiltonian, shown, n_trajectories if batched else None)
+    settled = _check_times(times)
+    measured = _check_observables(
+        observables, hamiltonian, shown, settled, n_trajectories if batched else None
+    )
     if store == "none" and not measured:
         raise ArgumentError(
             "Argument `store` is 'none' and `observables` is empty: nothing would be returned."
         )
     if error is not None:
         check_positive("error", error)
-    settled = _check_times(times)
     problem = Problem(hamiltonian, start, n_trajectories, settled, measured, store, error, dtype, place)
     return problem, batched
 
@@ -256,6 +258,7 @@ def _check_observables(
     observables: Observables,
     hamiltonian: Hamiltonian,
     start: Start,
+    times: Tensor,
     batch_size: int | None,
 ) -> tuple[Observable, ...]:
     if observables is None:
@@ -264,13 +267,13 @@ def _check_observables(
     measured: dict[str, Observable] = {}
     for place, entry in enumerate(listed):
         if isinstance(entry, str):
-            observable = named_observable(entry, hamiltonian.n_sites, hamiltonian, start)
+            observable = named_observable(entry, hamiltonian.n_sites, hamiltonian, start, times)
         elif isinstance(entry, Observable):
             observable = entry
             observable.check_sites(hamiltonian.n_sites)
         else:
             raise ArgumentError(
-                f"Argument `observables` must hold names or Observable objects, "
+                f"Argument `observables` must hold names or Observable objects (see `operator_mean`), "
                 f"but observables[{place}] is of type {type(entry).__name__}."
             )
         if observable.batch_size is not None and observable.batch_size != (batch_size or 1):

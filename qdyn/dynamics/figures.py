@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -170,8 +171,11 @@ def _choose(source: Source, index: Index) -> list[str]:
 def _find(source: Source, name: str, index: Index) -> _Panel:
     """The panel called ``name``, from what is held or else from the states."""
     if name == "energy_drift":
-        energy = _find(source, "energy", index).values
-        return _Panel(r"energy drift $|E(t) - E(t_0)|$ (J)", np.abs(energy - energy[0]), logarithmic=True)
+        # Of each trajectory by itself: the drift of a mean would be a sum of errors of either sign.
+        single = range(source.batch_size or 1) if index == "mean" else [index]
+        energies = [_find(source, "energy", one).values for one in single]
+        drift = np.mean([np.abs(energy - energy[0]) for energy in energies], axis=0)
+        return _Panel(r"energy drift $|E(t) - E(t_0)|$ (J)", drift, logarithmic=True)
     for known in _synonyms(source, name):
         if known in source.expectations:
             quantity = source.quantities[known]
@@ -212,7 +216,8 @@ def _observable(source: Source, name: str, index: Index) -> Observable:
     if start is not None and start.ndim == 2 and isinstance(index, int):
         start = start[index]
     try:
-        return named_observable(name, source.n_sites, hamiltonian, start)
+        times = torch.from_numpy(source.times)
+        return named_observable(name, source.n_sites, hamiltonian, start, times)
     except ArgumentError as problem:
         if "unknown name" not in str(problem):
             raise

@@ -228,8 +228,8 @@ class DrivenHamiltonian(Hamiltonian):
     def at(self, time: float) -> PauliTerms:
         """H at one time as Pauli strings, which have `to_dense`, `to_sparse` and `apply`."""
         words, coefficients = self.strings()
-        factors = [1.0, *(function(float(time)) for function in self.functions)]
-        return PauliTerms(self.n_sites, words, torch.tensordot(_vector(factors), coefficients, dims=1))
+        (factors,) = self.factors(torch.tensor([float(time)], dtype=torch.float64))
+        return PauliTerms(self.n_sites, words, torch.tensordot(factors, coefficients, dims=1))
 
     def strings(self) -> tuple[tuple[Word, ...], Float[Tensor, "parts *batch terms"]]:
         """All Pauli strings, and the coefficient of each in H_0 and in every H_k."""
@@ -268,10 +268,19 @@ class DrivenHamiltonian(Hamiltonian):
 
         return factors
 
+    def factors(self, times: Tensor) -> Float[Tensor, "times parts"]:
+        """The factors 1, f_1, ... of the parts at some times.
+
+        Raises:
+            ArgumentError: a drive gives no finite number.
+        """
+        rows = [[1.0, *(_value(f, float(t)) for f in self.functions)] for t in times]
+        return torch.tensor(rows, dtype=torch.float64)
+
     def largest_norm(self, times: Tensor) -> float:
         """The largest bound on |H(t)|, the sum of the moduli of its coefficients, over some times."""
         _, table = self.strings()
-        factors = torch.stack([_vector([1.0, *(f(float(t)) for f in self.functions)]) for t in times])
+        factors = self.factors(times)
         return float(torch.tensordot(factors, table, dims=1).abs().sum(dim=-1).max())
 
     def __repr__(self) -> str:
@@ -279,8 +288,15 @@ class DrivenHamiltonian(Hamiltonian):
         return f"DrivenHamiltonian({self.static!r}, [{driven}])"
 
 
-def _vector(values: Sequence[float]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float64)
+def _value(function: Callable[[float], float], time: float) -> float:
+    found = function(time)
+    try:
+        value = float(found)
+    except (TypeError, ValueError):
+        raise ArgumentError(f"A drive must give a number, but gives {found!r:.60} at t={time:g}.") from None
+    if not math.isfinite(value):
+        raise ArgumentError(f"A drive must be finite, but is {value} at t={time:g}.")
+    return value
 
 
 def _name(drive: Drive) -> str:

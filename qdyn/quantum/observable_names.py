@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qdyn.errors import ArgumentError, nearest
 from qdyn.quantum.correlators import connected_correlators
+from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.factorised import FactorisedState
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.observable import Observable
@@ -23,6 +24,7 @@ from qdyn.quantum.observables import (
     pauli_string,
     site_magnetisation,
 )
+from qdyn.quantum.operator_means import driven_energy
 from qdyn.quantum.product_states import ProductStates
 
 _NAMES = (
@@ -36,6 +38,7 @@ def named_observable(
     n_qubits: int,
     hamiltonian: Hamiltonian | None = None,
     initial_state: Tensor | ProductStates | FactorisedState | None = None,
+    times: Tensor | None = None,
 ) -> Observable:
     """The observable with this name, as it stands in a recipe or is passed to ``evolve``.
 
@@ -48,6 +51,7 @@ def named_observable(
         n_qubits: number of sites of the system.
         hamiltonian: needed by the energy and its variance.
         initial_state: needed by the Loschmidt echo.
+        times: when it is measured, (times,); needed by the energy where ``hamiltonian`` depends on time.
 
     Raises:
         ArgumentError: the name is unknown (the message suggests the nearest), the system lacks one of its
@@ -61,10 +65,12 @@ def named_observable(
     """
     for pattern, make in _MAKERS.items():
         if found := re.fullmatch(pattern, name):
-            observable = make(*found.groups(), _Context(n_qubits, hamiltonian, initial_state))
+            observable = make(*found.groups(), _Context(n_qubits, hamiltonian, initial_state, times))
             observable.check_sites(n_qubits)
             return observable
     known = [*_NAMES, f"magnetisation_x_{n_qubits - 1}", f"correlator_z_0_{n_qubits - 1}"]
+    known += [f"connected_correlators_z_{n_qubits // 2}"]
+    known += ["pauli_" + ("XYZ" * n_qubits)[:n_qubits]] if n_qubits <= 8 else []
     raise ArgumentError(f"Argument `observables` has the unknown name {name!r}: {nearest(name, known)}")
 
 
@@ -75,10 +81,18 @@ class _Context:
     n_qubits: int
     hamiltonian: Hamiltonian | None
     initial_state: Tensor | ProductStates | FactorisedState | None
+    times: Tensor | None
 
     def energy(self, make: Callable[[Hamiltonian], Observable]) -> Observable:
         if self.hamiltonian is None:
             raise ArgumentError(f"Argument `hamiltonian` is needed for the observable {make.__name__!r}.")
+        if isinstance(self.hamiltonian, DrivenHamiltonian):
+            if make is not energy or self.times is None:
+                raise ArgumentError(
+                    f"The observable {make.__name__!r} needs a Hamiltonian that does not depend on time: "
+                    "measure it for one time, hamiltonian.at(time)."
+                )
+            return driven_energy(self.hamiltonian, self.times)
         return make(self.hamiltonian)
 
     def echo(self) -> Observable:

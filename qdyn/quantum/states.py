@@ -168,11 +168,20 @@ def fidelity(
     Returns:
         Real tensor of shape (...), between 0 and 1.
 
+    Raises:
+        ArgumentError: the shapes do not go together.
+
     Example:
         >>> round(float(fidelity(product_state("+"), product_state("0"))), 12)
         0.5
     """
-    overlap = torch.linalg.vecdot(a, b)
+    try:
+        overlap = torch.linalg.vecdot(a, b)
+    except RuntimeError:
+        raise ArgumentError(
+            f"Arguments `a` and `b` must be states of one dimension and type, "
+            f"but are {a.dtype} of shape {tuple(a.shape)} and {b.dtype} of shape {tuple(b.shape)}."
+        ) from None
     return overlap.real.square() + overlap.imag.square()
 
 

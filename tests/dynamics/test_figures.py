@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -18,8 +21,11 @@ from qdyn.dynamics.open_systems.lindblad import evolve_open
 from qdyn.dynamics.trajectory import Trajectory
 from qdyn.errors import ArgumentError
 from qdyn.quantum.channels import decay
+from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import TransverseFieldIsing
 from qdyn.quantum.observables import entanglement_entropy, site_magnetisation
+from qdyn.quantum.pauli_sum import PauliSum
+from qdyn.quantum.spin_models import XXZ
 from qdyn.quantum.states import product_state
 
 TIMES = np.linspace(0, 2, 9)
@@ -198,3 +204,19 @@ def test_what_cannot_be_drawn_is_said_in_one_line(call, message: str) -> None:
         call()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_mean_drift_is_that_of_each_trajectory() -> None:
+    energies = torch.tensor([[1.0, 1.2, 1.3], [2.0, 1.8, 1.9]], dtype=torch.float64)
+    traj = evolve(XXZ(2), ["01", "10"], [0.0, 1.0, 2.0], observables="energy", store="none")
+    traj = replace(traj, expectations={"energy": energies})
+    figure = traj.plot("energy_drift", index="mean")
+    np.testing.assert_allclose(drawn_line(figure.axes[0])[1:], [0.2, 0.2])
+
+
+def test_the_energy_of_a_driven_system_is_drawn() -> None:
+    spin = PauliSum({"Z0": 1.0}, n_sites=1)
+    driven = DrivenHamiltonian(spin, [(math.cos, spin)])
+    traj = evolve(driven, "0", [0.0, 1.0, math.pi])
+    figure = traj.plot("energy", hamiltonian=driven)
+    np.testing.assert_allclose(drawn_line(figure.axes[0]), [2.0, 1 + math.cos(1.0), 0.0], atol=1e-7)

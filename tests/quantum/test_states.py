@@ -212,3 +212,9 @@ def test_states_that_cannot_fit_are_refused_before_allocation(monkeypatch: pytes
         haar_random_states(n_qubits=16, seed=0)
     with pytest.raises(MemoryLimitError, match="60 qubits"):
         basis_state("0" * 60)
+
+
+@pytest.mark.parametrize("other", [torch.ones(8), torch.ones(3, 4), torch.ones(4, dtype=torch.complex128)])
+def test_fidelity_of_what_does_not_go_together(as_user: None, other: torch.Tensor) -> None:
+    with pytest.raises(ArgumentError, match="must be states of one dimension and type, but are"):
+        fidelity(torch.ones(2, 4), other)
