@@ -46,7 +46,7 @@ def plot_property(
         sampled: Of the valid draws.
         trained: Of the training molecules.
         name: One of `PROPERTIES`.
-        target: A value to mark.
+        target: A value to mark, and the mean of ``sampled`` with it.
     """
     dress(axes, xlabel=property_label(name))
     both = [values for values in (sampled, trained) if values is not None]
@@ -59,8 +59,12 @@ def plot_property(
             label="trained on",
         )  # fmt: skip
     if target is not None:
+        axes.axvline(float(sampled.mean()), color=BLUE, linewidth=1.8, label="mean drawn")
         axes.axvline(target, color=VERMILLION, linewidth=1.8, linestyle="--", label="target")
+        # A target may lie outside of all that is known.
+        edges = [min(edges[0], target), *edges, max(edges[-1], target)]
     axes.set_xlim(edges[0], edges[-1])
+    axes.xaxis.set_major_locator(_few_ticks(integer=_are_whole(np.concatenate(both))))
     axes.yaxis.set_major_locator(_few_ticks())
     return axes
 
@@ -105,7 +109,7 @@ def property_figure(generated: GeneratedMolecules) -> ReportFigure:
         axes.set_ylabel("share", color=INK, fontsize=11.5)
     _legend_below(figure, places)
     beside = " (filled) and of the molecules trained on (line)" if known else ""
-    asked = ", dashed the target" if goals else ""
+    asked = ", dashed the target and through the mean drawn" if goals else ""
     return ReportFigure(
         name="properties",
         title="Properties",
@@ -231,21 +235,25 @@ def _legend_below(figure: Figure, places: Iterable[Axes]) -> None:
         for axes in places
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
-    legend(figure, handles=list(handles.values()), labels=list(handles), loc="outside lower center", ncols=3)
+    legend(figure, handles=list(handles.values()), labels=list(handles), loc="outside lower center", ncols=4)
 
 
 def _edges(values: Float[np.ndarray, " values"]) -> Float[np.ndarray, " edges"]:
     """A bin for each whole number where there are no others, else `_BINS` over all but the outermost."""
-    if bool((values == np.round(values)).all()):
+    if _are_whole(values):
         return np.arange(values.min() - 0.5, values.max() + 1)
     low, high = np.quantile(values, [0.001, 0.999])
     return np.linspace(low, max(high, low + 1e-6), _BINS + 1)
 
 
-def _few_ticks() -> Any:
+def _are_whole(values: Float[np.ndarray, " values"]) -> bool:
+    return bool((values == np.round(values)).all())
+
+
+def _few_ticks(*, integer: bool = False) -> Any:
     from matplotlib.ticker import MaxNLocator
 
-    return MaxNLocator(4)
+    return MaxNLocator(6 if integer else 4, integer=integer)
 
 
 def shown_first(generated: GeneratedMolecules, count: int) -> Sequence[tuple[str, bool | None]]:
