@@ -16,6 +16,7 @@ from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.errors import ArgumentError, ConfigError, DatasetError
 from qdyn.models.config import ModelSection
 from qdyn.models.registry import build_model
+from qdyn.models.sampling import sample_sequences
 from qdyn.models.transformer import Transformer
 from qdyn.models.transformer_config import TransformerConfig
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
@@ -221,6 +222,21 @@ def test_forecasts_depend_on_what_is_told(kind: str, causal: bool) -> None:
         model.with_conditions({"a": told[:, 0]})
     with pytest.raises(ArgumentError, match="must be None for a model that is told none"):
         model_of(kind).forecast(x, None, told)
+
+
+def test_molecules_are_drawn_as_told() -> None:
+    model = build_model(TransformerConfig(width=8, steps=8, conditions=("LogP",)), MOLECULES, seed=0)
+    assert isinstance(model, Transformer)
+    with torch.no_grad():
+        # Far from 0 the condition is all that a word depends on.
+        model.condition_embedding.weight.mul_(1e4)
+    low, high = (
+        sample_sequences(model, 40, elements=8, conditions=torch.tensor([told]), seed=3)
+        for told in (-1.0, 1.0)
+    )
+    assert (low != high).double().mean() > 0.3
+    with pytest.raises(ArgumentError, match="must hold LogP of every sequence"):
+        sample_sequences(model, 4, elements=8)
 
 
 def test_learns_what_conditions_say(tmp_path: Path) -> None:
