@@ -16,7 +16,6 @@ from torch import Tensor
 
 from qdyn.circuits.executors.cudaq import CudaqExecutor
 from qdyn.dynamics.methods import Estimate, Problem
-from qdyn.dynamics.qutip import largest_norm
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.stepping import follow
 from qdyn.dynamics.trotter_circuits import trotter_circuit
@@ -72,7 +71,7 @@ class _TrotterCircuits:
 
 def estimate_cudaq(problem: Problem) -> Estimate:
     """The error that is asked for, down to rounding; microseconds a gate for small registers."""
-    span, norm = float(problem.times.abs().max()), largest_norm(problem)
+    span, norm = float(problem.times.abs().max()), problem.largest_norm
     rounding = 1e-13 * (10 + norm * span) + (1e-7 if problem.dtype == torch.complex64 else 0)
     error = max(rounding, problem.error or _DEFAULT_ERROR)
     rate = norm / problem.n_sites

@@ -56,10 +56,8 @@ def evolve_exactly(problem: Problem, recorder: Recorder) -> dict[str, float | st
 
 def estimate_exact(problem: Problem) -> Estimate:
     """The rounding error grows with the largest phase ||H|| t; time and memory are those of LAPACK."""
-    terms = problem.terms
-    norm = float(terms.coefficients.abs().sum(dim=-1).max())
     longest = float(problem.times.abs().max())
-    error = 1e-14 + 4e-16 * norm * longest + (1e-7 if problem.dtype == torch.complex64 else 0)
+    error = 1e-14 + 4e-16 * problem.largest_norm * longest + (1e-7 if problem.dtype == torch.complex64 else 0)
     memory, seconds = 0, 0.0
     for members, work in _expected(problem):
         n_hamiltonians, n_states = _amount(problem, members)

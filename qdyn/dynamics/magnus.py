@@ -17,7 +17,6 @@ from torch import Tensor
 
 from qdyn.dynamics.lanes import LaneOperators, Reals, into_lanes, states_from_lanes, states_into_lanes
 from qdyn.dynamics.methods import Estimate, Problem
-from qdyn.dynamics.qutip import largest_norm
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.stepping import follow
 from qdyn.quantum.drives import DrivenHamiltonian
@@ -104,7 +103,7 @@ def estimate_magnus(problem: Problem) -> Estimate:
     """Errors of order 4 in the step, times of the products that the series take."""
     error = problem.error or _DEFAULT_ERROR
     rounding = _ROUNDING + (1e-7 if problem.dtype.itemsize == 8 else 0)
-    norm, span = largest_norm(problem), float(problem.times.abs().max())
+    norm, span = problem.largest_norm, float(problem.times.abs().max())
     rate = norm / problem.n_sites
     step = (100 * error / (span * rate + 1e-9)) ** 0.25 / max(rate, 1e-9)
     n_steps = problem.n_times + span / step

@@ -99,6 +99,19 @@ class Problem:
         """The Hamiltonian as Pauli strings; estimates and methods ask for it several times."""
         return self.hamiltonian.pauli_terms()
 
+    @cached_property
+    def largest_norm(self) -> float:
+        """The sum of the moduli of H's coefficients, which bounds |H|; of a drive the largest at 33 times.
+
+        Raises:
+            ArgumentError: the samples of a drive do not cover the times.
+        """
+        if not isinstance(self.hamiltonian, DrivenHamiltonian):
+            return float(self.terms.coefficients.abs().sum(dim=-1).max())
+        first, last = min(0.0, float(self.times[0])), max(0.0, float(self.times[-1]))
+        self.hamiltonian.breaks(first, last)
+        return self.hamiltonian.largest_norm(torch.linspace(first, last, 33, dtype=torch.float64))
+
     @property
     def stored_bytes(self) -> int:
         """Memory of the state vectors and expectation values that are returned."""

@@ -107,18 +107,9 @@ def _put(recorder: Recorder, problem: Problem, member: int, index: int, state: N
 
 def estimate_qutip(problem: Problem) -> Estimate:
     """Tolerance times phase; a hundred times the time of a compiled method."""
-    norm, longest = largest_norm(problem), float(problem.times.abs().max())
+    norm, longest = problem.largest_norm, float(problem.times.abs().max())
     error = 1e-12 * (10 + norm * longest) + (1e-7 if problem.dtype == torch.complex64 else 0)
     strings = 2 * problem.n_sites
     steps = 60 * norm * longest + 20 * problem.n_times
     seconds = problem.n_trajectories * steps * (2e-5 + 2e-9 * problem.dimension * strings)
     return Estimate(error, 16 * problem.dimension * (strings + 40) + 64 * 2**20, 1.0 + seconds)
-
-
-def largest_norm(problem: Problem) -> float:
-    """A bound on |H(t)|, taken at the times of the problem where it depends on time."""
-    if isinstance(problem.hamiltonian, DrivenHamiltonian):
-        first, last = min(0.0, float(problem.times[0])), max(0.0, float(problem.times[-1]))
-        problem.hamiltonian.breaks(first, last)
-        return problem.hamiltonian.largest_norm(torch.linspace(first, last, 33, dtype=torch.float64))
-    return float(problem.hamiltonian.pauli_terms().coefficients.abs().sum(dim=-1).max())

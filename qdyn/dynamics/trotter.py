@@ -26,7 +26,6 @@ from torch import Tensor
 
 from qdyn.checks import check_positive
 from qdyn.dynamics.methods import Estimate, Method, Problem
-from qdyn.dynamics.qutip import largest_norm
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.stepping import follow, guess_step
 from qdyn.errors import ArgumentError
@@ -314,7 +313,7 @@ def _estimate(problem: Problem, order: int, step: float | None) -> Estimate:
     """A given step is tried on a short stretch; otherwise the error is what is asked for."""
     span = float(problem.times.abs().max())
     rounding = _ROUNDING + (1e-7 if problem.dtype == torch.complex64 else 0)
-    rate = largest_norm(problem) / problem.n_sites
+    rate = problem.largest_norm / problem.n_sites
     if step is None:
         error = max(rounding, problem.error or _DEFAULT_ERROR)
         # Errors of order p are about T rate (rate tau)^p / 10^(p/2).
