@@ -72,7 +72,7 @@ def run_circuit(
             require a gradient: "parameter_shift" or "spsa" (see `executors.gradients`). None gives an
             exact torch run its autograd, and every other run no gradient.
         dtype: complex64 or complex128; torch only.
-        device: where torch computes.
+        device: where torch computes; torch only.
 
     Returns:
         The value, its 95 % confidence interval where shots were taken, and how it was run.
@@ -100,6 +100,11 @@ def run_circuit(
     if backend == "torch" and (target is not None or noise is not None):
         name = "target" if target is not None else "noise"
         raise ArgumentError(f"Argument `{name}` is for the backend 'cudaq', but the backend is 'torch'.")
+    if backend == "cudaq" and (device is not None or dtype != torch.complex128):
+        name = "device" if device is not None else "dtype"
+        raise ArgumentError(
+            f"Argument `{name}` is for the backend 'torch', but the backend is 'cudaq', which has targets."
+        )
     if gradient is not None:
         check_choice("gradient", gradient, RULES)
     runner = Runner(

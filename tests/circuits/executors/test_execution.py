@@ -89,6 +89,10 @@ def test_bad_options_are_refused() -> None:
         run_circuit(program, target="qpp-cpu")
     with pytest.raises(ArgumentError, match="`noise` is for the backend 'cudaq'"):
         run_circuit(program, noise=GateNoise(0.1))
+    with pytest.raises(ArgumentError, match="`device` is for the backend 'torch'"):
+        run_circuit(program, backend="cudaq", device="cpu")
+    with pytest.raises(ArgumentError, match="`dtype` is for the backend 'torch'"):
+        run_circuit(program, backend="cudaq", dtype=torch.complex64)
     with pytest.raises(ArgumentError, match="must have an observable"):
         run_circuit(Program(program.circuit, program.values))
     with pytest.raises(ArgumentError, match=r"`depolarising` must be in \[0, 0.75\]"):
