@@ -93,10 +93,12 @@ def run(options: Any) -> int:
 
 def _family(options: Any) -> tuple[CircuitFamily, str]:
     """The circuit with its interval, and what the table calls it."""
+    from qdyn.checks import check_choice
     from qdyn.circuits.analysis.family import CircuitFamily
     from qdyn.circuits.ansatz.circuits import ansatz_circuit
     from qdyn.circuits.ansatz.variational import ANSATZE as KNOWN
     from qdyn.errors import ArgumentError
+    from qdyn.shipped import shipped_names
 
     interval = (-math.pi, math.pi) if options.angles is None else (0.0, options.angles)
     if options.angles is not None and not (math.isfinite(options.angles) and options.angles > 0):
@@ -108,6 +110,8 @@ def _family(options: Any) -> tuple[CircuitFamily, str]:
         circuit = ansatz_circuit(options.circuit, n_qubits=qubits, layers=layers, slot="weights")
         title = f"{KNOWN[options.circuit].label}, {qubits} qubits, {layers} layers"
         return CircuitFamily(circuit, interval=interval), title
+    if options.circuit not in VALUE_CIRCUITS and not Path(options.circuit).exists():
+        check_choice("CIRCUIT", options.circuit, [*ANSATZE, *VALUE_CIRCUITS, *shipped_names("models")])
     for name in ("qubits", "layers"):
         if getattr(options, name) is not None:
             raise ArgumentError(f"Argument `--{name}` is for an ansatz: {options.circuit!r} has its own.")
@@ -141,16 +145,12 @@ def _value_circuit(name: str, interval: tuple[float, float]) -> CircuitFamily:
 
 def _of_preset(options: Any) -> tuple[CircuitFamily, str]:
     """The unitaries of quantum self-attention, on as many qubits as its states have."""
-    from qdyn.checks import check_choice
     from qdyn.circuits.analysis.family import CircuitFamily
     from qdyn.circuits.ansatz.circuits import ansatz_circuit
     from qdyn.circuits.ansatz.variational import ansatz
     from qdyn.commands.circuit import model_and_data
     from qdyn.errors import ArgumentError
-    from qdyn.shipped import shipped_names
 
-    if not Path(options.circuit).exists():
-        check_choice("CIRCUIT", options.circuit, [*ANSATZE, *VALUE_CIRCUITS, *shipped_names("models")])
     model, data = model_and_data(options.circuit)
     config = model.config
     if not ansatz(config.unitaries).is_circuit:

@@ -46,7 +46,7 @@ def parser() -> CommandParser:
         "--as",
         dest="kind",
         choices=("molecules", "proteins", "labelled", "sentences"),
-        help="import: what the file holds (default: by its name, and whether its lines end in a label)",
+        help="import: what the file holds (default: by its name, and its first lines)",
     )
     made.add_argument("--column", metavar="NAME", help="import: the CSV column of SMILES (default: smiles)")
     made.add_argument(
@@ -126,18 +126,32 @@ def _import(file: str, options: Any) -> int:
 
 
 def _kind_of(file: str) -> str:
-    """What a file holds, by its name and, of a text, by its first line."""
+    """What a file holds, by its name and, of a text, by its first lines."""
     from qdyn.data.text_files import plain_suffix, read_text
 
     suffix = plain_suffix(file)
     if suffix in _FASTA:
         return "proteins"
     if suffix in (".txt", ".tsv"):
-        first = next((line for line in read_text(file).split("\n") if line.strip()), "")
-        sentence, _, label = first.rpartition("\t")
+        lines = [line for line in read_text(file).split("\n") if line.strip()][:20]
+        sentence, _, label = lines[0].rpartition("\t") if lines else ("", "", "")
         if " " in sentence.strip() and len(label.split()) == 1:
             return "labelled"
+        # Of molecules the first word is a SMILES, and what follows a name.
+        read = sum(_looks_like_smiles(line.split()[0]) for line in lines)
+        if any(" " in line.strip() for line in lines) and 2 * read < len(lines):
+            return "sentences"
     return "molecules"
+
+
+def _looks_like_smiles(word: str) -> bool:
+    from qdyn.data.smiles import smiles_tokens
+    from qdyn.errors import QdynError
+
+    try:
+        return bool(smiles_tokens(word))
+    except QdynError:
+        return False
 
 
 def _molecules(file: str, options: Any) -> tuple[SequenceDataset, str]:

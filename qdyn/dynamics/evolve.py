@@ -283,6 +283,11 @@ def _check_observables(
             )
         if observable.name in measured:
             raise ArgumentError(f"Argument `observables` holds {observable.name!r} twice.")
+        if observable.name in hamiltonian.parameters:
+            raise ArgumentError(
+                f"Argument `observables` holds {observable.name!r}, which is a coupling of the Hamiltonian: "
+                "choose another name."
+            )
         measured[observable.name] = observable
     return tuple(measured.values())
 

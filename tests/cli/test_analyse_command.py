@@ -60,6 +60,7 @@ def test_a_preset_is_analysed_from_its_own_start(capsys: pytest.CaptureFixture[s
         (["free"], "a free unitary has none"),
         (["csa-tfim-4q"], "made of gates"),
         (["qasa", "--qubits", "3"], "`--qubits` is for an ansatz: 'qasa' has its own"),
+        (["hardware_eficient", "--qubits", "3"], "did you mean 'hardware_efficient'?"),
         (["brick_wall", "--qubits", "1"], "at least 2 for brick_wall, but is 1"),
         (["real", "--angles", "-1"], "`--angles` must be a finite number > 0, but is -1"),
         (["real", "--pairs", "1"], "--pairs must be an integer >= 2"),

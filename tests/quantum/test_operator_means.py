@@ -74,6 +74,10 @@ def test_what_drives_do_is_the_change_of_the_energy() -> None:
     ("call", "message"),
     [
         (lambda: operator_mean(CHIRALITY, name="time"), "no other array of a trajectory has, but is 'time'"),
+        (
+            lambda: evolve(XXZ(3), "000", [1.0], observables=operator_mean(CHIRALITY, name="field")),
+            "holds 'field', which is a coupling of the Hamiltonian",
+        ),
         (lambda: operator_mean(CHIRALITY, name="a/b"), "letters, digits and underscores"),
         (
             lambda: operator_mean(CHIRALITY.to_dense(), name="a"),
