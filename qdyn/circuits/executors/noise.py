@@ -16,8 +16,11 @@ class GateNoise:
     """Channels that follow each gate of the lowered circuit, on the qubits that it touches.
 
     Depolarisation: with probability p a random Pauli error acts, one of the 3 of a qubit after a one-qubit
-    gate, one of the 15 of two qubits after a CNOT. Amplitude damping with
-    probability gamma lets each touched qubit fall from 1 to 0. Damping acts first.
+    gate, one of the 15 of two qubits after a CNOT. Amplitude damping with probability gamma lets each touched
+    qubit fall from 1 to 0. Damping acts first.
+
+    Raises:
+        ArgumentError: a probability is out of range.
 
     Attributes:
         depolarising: p after a one-qubit gate, in [0, 3/4].

@@ -7,8 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qdyn.checks import check_positive
-from qdyn.errors import ArgumentError
+from qdyn.checks import check_fraction, check_positive
 
 CONFIDENCE = 0.95
 
@@ -84,14 +83,16 @@ def shots_for_loss(error: float, *, mu: float, zeta: float) -> tuple[int, int]:
     Returns:
         Shots for mu and shots for zeta.
 
+    Raises:
+        ArgumentError: an argument is out of range.
+
     Example:
         >>> shots_for_loss(0.1, mu=0.01, zeta=0.05)
         (14238, 6238)
     """
     check_positive("error", error)
-    for name, value in (("mu", mu), ("zeta", zeta)):
-        if not 0 < value < 1:
-            raise ArgumentError(f"Argument `{name}` must be in (0, 1), but is {value!r}.")
+    check_fraction("mu", mu)
+    check_fraction("zeta", zeta)
     spread_mu, spread_zeta = (math.sqrt((1 - p) / p) for p in (mu, zeta))
     total = (spread_mu + spread_zeta) / error**2
     return math.ceil(spread_mu * total), math.ceil(spread_zeta * total)

@@ -116,7 +116,7 @@ def test_mixed_shots_and_a_named_observable_are_refused(instance: Instance, as_u
         measure_loss(*instance, shots=(10, None), circuit=CIRCUIT)  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="must not name an observable"):
         measure_loss(*instance, circuit={"observable": "nu"})
-    with pytest.raises(ArgumentError, match=r"`mu` must be in \(0, 1\)"):
+    with pytest.raises(ArgumentError, match=r"`mu` must lie in \(0, 1\)"):
         shots_for_loss(0.1, mu=0.0, zeta=0.5)
 
 
