@@ -117,7 +117,7 @@ def plot_losses(
             lines.append(Line(f"{variant.label}, published", recorded, None, style))
         for line in lines:
             plot_lines(axes, np.arange(1, len(line.y) + 1), [line])
-            late.append(line.y[min(2, len(line.y) - 1) :])
+            late.append(line.y[min(2, len(line.y) // 5) :])
     # The first epochs are far above, and single ones later: the rest could not be told apart.
     low, high = np.min(np.concatenate(late)), np.quantile(np.concatenate(late), 0.98)
     margin = max(0.1 * (high - low), 1e-3)

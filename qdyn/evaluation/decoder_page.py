@@ -173,7 +173,8 @@ def _published_settings(campaign: DecoderCampaign, *, conditioned: bool) -> list
     if not runs:
         return [*lines, "Nothing is finished."]
     lines += [
-        "The published settings: AdamW, learning rate 5e-3 at every step, dropout 0.1.",
+        "The published settings: AdamW, learning rate 5e-3 at every step, dropout 0.1"
+        + ("; properties as raw numbers." if conditioned else "."),
         "",
         "| model | parameters | epochs | seeds | padded, best | padded, last | tokens | accuracy, % "
         "| published, best | published, last |",
