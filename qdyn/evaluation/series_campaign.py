@@ -23,6 +23,7 @@ from qdyn.evaluation.series_protocols import (
     FIRST_TEST,
     NOISY,
     SeriesErrors,
+    hidden_rank,
     one_step_errors,
     protocol_dataset,
     protocol_models,
@@ -33,6 +34,7 @@ from qdyn.evaluation.series_protocols import (
 )
 from qdyn.files import write_json
 from qdyn.models.base import Predictor
+from qdyn.models.series.predictor import SeriesPredictor
 from qdyn.training.callbacks import Callback
 from qdyn.training.checkpoints import checkpoint_position
 from qdyn.training.folder import CHECKPOINT
@@ -146,7 +148,9 @@ def conduct(unit: Unit, folder: Path, *, callbacks: Sequence[Callback] = ()) -> 
     for task, run in zip(unit.tasks, runs, strict=True):
         values = protocol_values(unit.protocol, task, data_seed=unit.data_seed)
         for seed, predictor in zip(run.seeds, run.models, strict=True):
-            rows.append({"task": task, "seed": seed} | judged(unit.protocol, predictor, values))
+            assert isinstance(predictor, SeriesPredictor)
+            row = {"task": task, "seed": seed, "rank": {"effective": hidden_rank(predictor, values)}}
+            rows.append(row | judged(unit.protocol, predictor, values))
     content = {
         "model": unit.model,
         "data_seed": unit.data_seed,
@@ -179,6 +183,7 @@ class CampaignTable:
     Attributes:
         protocol: "published" or "causal".
         rows: (model, task, data seed) -> errors, one entry a model seed; trivial forecasters have one.
+            Trained models have their rank besides, see `hidden_rank`.
         cpu: Model -> seconds that its finished units took.
     """
 

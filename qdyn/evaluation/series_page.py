@@ -143,6 +143,13 @@ def _causal_section(table: CampaignTable) -> list[str]:
         "",
         *_plain_table(table, [*models, *_TRIVIAL], "one_step", "mae"),
         "",
+        *_paragraph(
+            "Effective rank of the 64 components of the hidden vectors behind these forecasts: how many "
+            "directions the network uses, which says nothing of how well."
+        ),
+        "",
+        *_rank_table(table, models),
+        "",
         "### Paired comparisons",
         "",
     ]
@@ -231,6 +238,17 @@ def _plain_table(table: CampaignTable, models: Sequence[str], metric: str, what:
             for values in every
         ]
         lines.append(f"| {task} | {len(table.shared_seeds(task))} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _rank_table(table: CampaignTable, models: Sequence[str]) -> list[str]:
+    lines = [
+        "| task | " + " | ".join(LABELS[model] for model in models) + " |",
+        "|---" * (1 + len(models)) + "|",
+    ]
+    for task in series_names():
+        cells = [_cell(table.values(model, task, "rank", "effective")) for model in models]
+        lines.append(f"| {task} | " + " | ".join(cells) + " |")
     return lines
 
 

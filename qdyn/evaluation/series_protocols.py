@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 
 from qdyn.checks import check_choice, check_integer
+from qdyn.circuits.analysis.effective_dimension import effective_rank
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.series.forecast_windows import Scaling, WindowPlan, forecast_windows, scale_of
 from qdyn.data.timeseries import series
@@ -29,6 +30,7 @@ from qdyn.models.base import Predictor
 from qdyn.models.baselines import AutoRegression, Persistence, SeasonalNaive, TrainingMean, Zero
 from qdyn.models.config import ModelSection
 from qdyn.models.series.config import QLSTMConfig, QnnFormerConfig, SeriesEncoderConfig
+from qdyn.models.series.predictor import SeriesPredictor
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig
 
 PROTOCOLS = ("published", "causal")
@@ -233,6 +235,44 @@ def one_step_errors(
     windows = np.lib.stride_tricks.sliding_window_view(values[first - WINDOW : -1], WINDOW)
     found = predictor.predict(torch.from_numpy(windows.copy())[..., None])[:, 0].double().numpy()
     return SeriesErrors.of(found, values[first:])
+
+
+@torch.no_grad()
+def hidden_rank(
+    predictor: SeriesPredictor, values: Float[np.ndarray, " values"], *, first: int = FIRST_TEST
+) -> float:
+    r"""Directions that a network uses: the effective rank of the hidden vectors that its head reads.
+
+    $$\exp\Big(-\sum_i p_i \log p_i\Big), \qquad p_i = s_i \Big/ \sum_j s_j,$$
+
+    with the singular values s of the vectors less their mean. It is 1 where all lie on a line, the width
+    where all directions are alike, and 0 where the vectors are equal.
+
+    Args:
+        predictor: Any network for series.
+        values: The whole record, in the predictor's units.
+        first: Number of the first value forecast; each value from there on gives one vector, that of the last
+            position of the window before it.
+
+    Source: O. Roy and M. Vetterli, EUSIPCO 2007, 606.
+
+    Example:
+        >>> from qdyn.models.registry import build_model
+        >>> data = protocol_dataset("causal", "waveform")
+        >>> model = build_model(SeriesEncoderConfig(), data.metadata, seed=0)
+        >>> 1 < hidden_rank(model, protocol_values("causal", "waveform")) < 64
+        True
+    """
+    check_integer("first", first, minimum=WINDOW, maximum=len(values) - 1)
+    windows = np.lib.stride_tricks.sliding_window_view(values[first - WINDOW : -1], WINDOW)
+    found: list[torch.Tensor] = []
+    hook = predictor.head.register_forward_pre_hook(lambda _, given: found.append(given[0]))
+    try:
+        predictor.predict(torch.from_numpy(windows.copy())[..., None])
+    finally:
+        hook.remove()
+    hidden = torch.cat(found).double().reshape(len(windows), WINDOW, -1)[:, -1]
+    return float(effective_rank(torch.linalg.svdvals(hidden - hidden.mean(dim=0))))
 
 
 def _record(values: np.ndarray) -> SequenceDataset:

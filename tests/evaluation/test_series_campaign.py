@@ -36,7 +36,8 @@ def finish(unit: Unit, folder: Path, *, error: float, slope: float = 1.0) -> Non
     for task in unit.tasks:
         for seed in range(3):
             errors = {"mae": error + 0.01 * slope * seed, "mse": error**2}
-            rows.append({"task": task, "seed": seed, first: errors, "aligned": errors})
+            ranks = {"effective": 3.0 + seed}
+            rows.append({"task": task, "seed": seed, "rank": ranks, first: errors, "aligned": errors})
     content = {"model": unit.model, "data_seed": unit.data_seed, "cpu_seconds": 3600.0, "rows": rows}
     (folder / unit.key).mkdir(parents=True)
     (folder / unit.key / "errors.json").write_text(json.dumps(content))
@@ -88,6 +89,7 @@ def test_models_and_trivial_forecasters_stand_on_the_same_draws(published: Publi
     cells = line(page, "arma", "Causal protocol")
     assert cells[1:4] == ["1", "0.76 ± 0.00816", "**0.51 ± 0.00816**"]
     assert cells[4] == f"{zero:.4g}"
+    assert line(page, "arma", "Effective rank")[1:3] == ["4 ± 0.816", "4 ± 0.816"]
     # One draw of a noisy series is no evidence, so that nothing is compared.
     assert "have not been trained on the same series yet" in page
     assert "CPU time on one core: Classical encoder 1.00 h, QASA 2.00 h." in page

@@ -15,6 +15,7 @@ from qdyn.errors import ArgumentError
 from qdyn.evaluation.paired import compare_paired
 from qdyn.evaluation.series_protocols import (
     NOISY,
+    hidden_rank,
     one_step_errors,
     protocol_dataset,
     protocol_models,
@@ -24,7 +25,30 @@ from qdyn.evaluation.series_protocols import (
     trivial_forecasters,
 )
 from qdyn.models.base import Predictor
+from qdyn.models.series.config import SeriesEncoderConfig
+from qdyn.models.series.encoder import SeriesEncoder
 from qdyn.training.schedules import learning_rate
+
+
+class Corners(SeriesEncoder):
+    """Hidden vectors are corners of a simplex by turns, from one window to the next."""
+
+    def hidden(self, embedded: torch.Tensor, *_: object) -> torch.Tensor:
+        windows = torch.arange(len(embedded)) // 20
+        return torch.eye(64)[windows % self.corners]
+
+    corners = 4
+
+
+def test_corners_of_a_simplex_span_one_direction_less() -> None:
+    """Corners equally often, their mean taken off: so many equal singular values."""
+    values = protocol_values("causal", "waveform")
+    model = Corners(SeriesEncoderConfig(), protocol_dataset("causal", "waveform").metadata)
+    for model.corners in (2, 4, 5):
+        assert hidden_rank(model, values) == pytest.approx(model.corners - 1, abs=1e-6)
+    model.corners = 1
+    assert hidden_rank(model, values) == 0
+    assert not model.head._forward_pre_hooks
 
 
 class Knows(Predictor):
