@@ -272,6 +272,18 @@ def open_for_reading(path: str | Path, *, format: Format) -> h5py.File:
     return file
 
 
+def format_of(path: str | Path) -> str | None:
+    """What a file that qdyn wrote holds, such as "trajectory"; None for any other file or none."""
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            found = file.attrs.get("qdyn_format")
+    except OSError:
+        return None
+    return str(found) if found in FORMATS else None
+
+
 def verify_content(path: str | Path, file: h5py.File) -> None:
     """Recompute the checksum of an open file.
 

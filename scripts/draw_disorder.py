@@ -25,6 +25,7 @@ from qdyn.plotting import (
     save_figure,
     shared_legend,
 )
+from qdyn.quantum.observable import Observable
 
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = np.linspace(0, 10, 81)
@@ -37,7 +38,10 @@ def simulate(sites: int, realisations: int) -> dict[str, qdyn.Trajectory]:
     """Trajectories by what the legend calls them."""
     random = np.random.default_rng(1)
     staggered = qdyn.PauliSum({f"Z{site}": (-1) ** site / sites for site in range(sites)}, n_sites=sites)
-    measured = [qdyn.operator_mean(staggered, name="imbalance"), "entanglement_entropy"]
+    measured: list[str | Observable] = [
+        qdyn.operator_mean(staggered, name="imbalance"),
+        "entanglement_entropy",
+    ]
     neel, found = "01" * (sites // 2), {}
     for strength in STRENGTHS:
         chains = qdyn.XXZ(n_sites=sites, field=random.uniform(-strength, strength, (realisations, sites)))

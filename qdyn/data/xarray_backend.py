@@ -1,7 +1,7 @@
 """Open stored sequences with ``xarray.open_dataset(path, engine="qdyn")``: lazily, and states as complex.
 
 The plain engine, ``engine="h5netcdf"``, opens a file as well and shows states as pairs of reals with the
-dimension ``ri``. This one also opens a sharded folder, and names the splits.
+dimension ``ri``. This one also opens a sharded folder, and names the splits. Trajectories open as well.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from qdyn.data.backing import Backing
 from qdyn.data.manifest import MANIFEST
 from qdyn.data.store import open_backing
 from qdyn.data.xarray_view import VECTOR_AXIS, view
+from qdyn.dynamics.open_systems.density_trajectory import DensityTrajectory
+from qdyn.dynamics.trajectory import Trajectory
+from qdyn.hdf5 import format_of
 
 
 class QdynBackendEntrypoint(BackendEntrypoint):
-    """xarray's way to files and folders of sequences that qdyn wrote.
+    """xarray's way to files and folders of sequences, and to trajectories, that qdyn wrote.
 
     Example:
         >>> import tempfile, numpy as np, qdyn
@@ -33,9 +36,12 @@ class QdynBackendEntrypoint(BackendEntrypoint):
         >>> qdyn.SequenceDataset.from_arrays(states, kind="quantum_state").save(path)
         >>> xarray.open_dataset(path, engine="qdyn")["states"].dtype
         dtype('complex128')
+        >>> qdyn.evolve(qdyn.XXZ(2), "01", [0.0, 1.0]).save(path)
+        >>> dict(xarray.open_dataset(path, engine="qdyn")["states"].sizes)
+        {'time': 2, 'basis': 4}
     """
 
-    description = "Sequences written by qdyn, states as complex numbers"
+    description = "Sequences and trajectories written by qdyn, states as complex numbers"
     open_dataset_parameters = ("filename_or_obj", "drop_variables")
 
     def open_dataset(  # type: ignore[override]
@@ -44,8 +50,15 @@ class QdynBackendEntrypoint(BackendEntrypoint):
         *,
         drop_variables: str | Iterable[str] | None = None,
     ) -> xarray.Dataset:
-        """The sequences of a file or folder; elements are read when they are used."""
-        backing = open_backing(Path(filename_or_obj), cached_bytes=0)
+        """The sequences of a file or folder; elements are read when they are used. Trajectories are read."""
+        dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
+        path = Path(filename_or_obj)
+        match format_of(path):
+            case "trajectory":
+                return Trajectory.load(path).to_xarray().drop_vars(dropped, errors="ignore")
+            case "density_trajectory":
+                return DensityTrajectory.load(path).to_xarray().drop_vars(dropped, errors="ignore")
+        backing = open_backing(path, cached_bytes=0)
         lazy = indexing.LazilyIndexedArray(_Elements(backing))
         dataset = view(
             backing,
@@ -57,7 +70,6 @@ class QdynBackendEntrypoint(BackendEntrypoint):
         # The file holds states as they evolved, whatever the recipe shows by default.
         if backing.metadata.kind == "quantum_state":
             dataset.attrs["phase_convention"] = "raw"
-        dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or ())
         return dataset.drop_vars(dropped, errors="ignore")
 
     def guess_can_open(self, filename_or_obj: Any) -> bool:

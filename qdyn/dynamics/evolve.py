@@ -63,8 +63,9 @@ def evolve(
             among them or not; negative times run backwards.
         method: "auto", a name in `METHODS`, or a method made to measure, such as ``trotter(order=2,
             step=0.1)``; the trajectory says which one ran.
-        observables: what to measure at every time, on the way: names such as "magnetisation_x" (see
-            `named_observable`) or `Observable` objects.
+        observables: what to measure at every time, on the way: names such as "magnetisation_x" (all of them
+            in `qdyn.quantum.observable_names`) or `Observable` objects, such as `operator_mean` makes of any
+            sum of Pauli strings. "energy" is <H(t)>.
         store: "states" keeps every state, "final" the last one, "none" only the expectation values.
         error: largest deviation of any amplitude from the exact solution that you accept; for matrix-product
             states the largest distance of the whole state, see `mps`.

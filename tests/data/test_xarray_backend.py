@@ -128,3 +128,14 @@ def test_words_and_vectors_open_too(tmp_path: Path, name: str, array: str) -> No
         if name == "grammar":
             assert tuple(found["vocabulary"].values) == dataset.metadata.vocabulary
             assert found["length"].values.tolist() == dataset.batch(range(12)).mask.sum(1).add(1).tolist()
+
+
+def test_trajectories_open_with_complex_states(tmp_path: Path) -> None:
+    pure = qdyn.evolve(qdyn.XXZ(2, field=[0.1, 0.4]), "01", [0.0, 1.0], observables="energy")
+    mixed = qdyn.evolve_open(qdyn.XXZ(2), "01", [0.0, 1.0], channels=qdyn.dephasing(0.3))
+    pure.save(tmp_path / "pure.h5")
+    mixed.save(tmp_path / "mixed.h5")
+    found = xr.open_dataset(tmp_path / "pure.h5", engine="qdyn", drop_variables="energy")
+    xr.testing.assert_identical(found, pure.to_xarray().drop_vars("energy"))
+    assert found["states"].dtype == np.complex128
+    xr.testing.assert_identical(xr.open_dataset(tmp_path / "mixed.h5", engine="qdyn"), mixed.to_xarray())
