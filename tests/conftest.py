@@ -38,6 +38,31 @@ def as_user() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def imported_on_use() -> frozenset[str]:
+    """Modules that need a slow or optional package from their first line on, and so are imported on use."""
+    return frozenset(
+        {
+            "qdyn.attention.qasa_gradient_kernels",
+            "qdyn.attention.qasa_kernels",
+            "qdyn.circuits.executors.cudaq_kernel",
+            "qdyn.data.proteins.alignment_kernels",
+            "qdyn.data.xarray_backend",
+            "qdyn.dynamics.chebyshev.bessel_kernels",
+            "qdyn.dynamics.chebyshev.combination_kernels",
+            "qdyn.dynamics.chebyshev.kernels",
+            "qdyn.dynamics.lane_kernels",
+            "qdyn.dynamics.open_systems.jump_kernels",
+            "qdyn.dynamics.open_systems.lindblad_kernels",
+            "qdyn.models.series.dropout_kernels",
+            "qdyn.quantum.compiling",
+            "qdyn.quantum.energy_kernels",
+            "qdyn.quantum.product_kernels",
+            "qdyn.quantum.vectors",
+        }
+    )
+
+
+@pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of reference values beside the checkout; its tests are skipped where it is absent."""
     folder = Path(__file__).resolve().parents[2] / "shared"

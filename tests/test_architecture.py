@@ -41,25 +41,6 @@ HEAVY = {
     *("qutip", "numba", "llvmlite", "matplotlib", "cudaq", "rdkit", "xarray", "h5py", "h5netcdf"),
     *("scipy", "pandas", "jinja2", "pooch", "dask", "distributed"),
 }
-# Modules that need such a package from their first line on, and are imported where they are used.
-KERNELS = {
-    "qdyn.attention.qasa_gradient_kernels",
-    "qdyn.attention.qasa_kernels",
-    "qdyn.dynamics.chebyshev.bessel_kernels",
-    "qdyn.dynamics.chebyshev.combination_kernels",
-    "qdyn.dynamics.chebyshev.kernels",
-    "qdyn.dynamics.open_systems.jump_kernels",
-    "qdyn.dynamics.lane_kernels",
-    "qdyn.dynamics.open_systems.lindblad_kernels",
-    "qdyn.quantum.compiling",
-    "qdyn.circuits.executors.cudaq_kernel",
-    "qdyn.quantum.energy_kernels",
-    "qdyn.quantum.product_kernels",
-    "qdyn.quantum.vectors",
-    "qdyn.data.proteins.alignment_kernels",
-    "qdyn.models.series.dropout_kernels",
-    "qdyn.data.xarray_backend",
-}
 
 
 @dataclass(frozen=True)
@@ -190,13 +171,13 @@ def test_no_file_imports_itself_in_a_circle() -> None:
         pytest.fail(" imports ".join(problem.args[1]))
 
 
-def test_heavy_packages_are_imported_where_they_are_used() -> None:
+def test_heavy_packages_are_imported_where_they_are_used(imported_on_use: frozenset[str]) -> None:
     early = [
         str(one)
         for one in IMPORTS
         if one.on_load
-        and one.importer not in KERNELS
-        and (one.imported.split(".")[0] in HEAVY or one.imported in KERNELS)
+        and one.importer not in imported_on_use
+        and (one.imported.split(".")[0] in HEAVY or one.imported in imported_on_use)
     ]
     assert early == []
 
