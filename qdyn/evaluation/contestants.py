@@ -34,6 +34,7 @@ from qdyn.models.baselines import (
     Unigram,
     Zero,
 )
+from qdyn.quantum.hamiltonians import Hamiltonian
 
 if TYPE_CHECKING:
     from qdyn.training.run import Run
@@ -126,11 +127,17 @@ def _group(one: Predictor | Sequence[Predictor]) -> tuple[Predictor, ...]:
     return tuple(one) if isinstance(one, Sequence) else (one,)
 
 
-def baselines(dataset: SequenceDataset) -> tuple[list[Contestant], list[str]]:
+def baselines(
+    dataset: SequenceDataset, *, hamiltonian: Hamiltonian | None = None
+) -> tuple[list[Contestant], list[str]]:
     """The baselines that suit a dataset, fitted to its training split.
 
     Where the states are shown in first_real phases, the linear predictors stand there twice: once as the
     models see the data, and once in raw phases, in which the dynamics is linear.
+
+    Args:
+        dataset: What to fit to.
+        hamiltonian: H behind the states, up to couplings that are conditions; None for the recipe's.
 
     Returns:
         The contestants, and remarks for the reader: what had to be left out, and what is not as it should be.
@@ -143,7 +150,7 @@ def baselines(dataset: SequenceDataset) -> tuple[list[Contestant], list[str]]:
         )
     contestants = [_fitted(one, dataset) for one in _suited_to(dataset.metadata, dataset.n_steps)]
     if dataset.metadata.kind == "quantum_state":
-        contestants += _hamiltonian_baselines(dataset, remarks)
+        contestants += _hamiltonian_baselines(dataset, hamiltonian, remarks)
         if convention == "first_real":
             raw = dataset.with_phase_convention("raw")
             contestants += [_fitted(one, raw, suffix=" (raw)") for one in _linear()]
@@ -175,10 +182,12 @@ def _linear() -> list[Baseline]:
     return [LeastSquares(), Procrustes(), InContextDMD(), InContextDMD(residual="procrustes")]
 
 
-def _hamiltonian_baselines(dataset: SequenceDataset, remarks: list[str]) -> list[Contestant]:
-    wanted: list[Baseline] = [MeanHamiltonian()]
+def _hamiltonian_baselines(
+    dataset: SequenceDataset, hamiltonian: Hamiltonian | None, remarks: list[str]
+) -> list[Contestant]:
+    wanted: list[Baseline] = [MeanHamiltonian(hamiltonian)]
     if dataset.metadata.dimension <= _LARGEST_EXACT_DIMENSION:
-        wanted += [HamiltonianIdentification(), ExactEvolution()]
+        wanted += [HamiltonianIdentification(hamiltonian), ExactEvolution(hamiltonian)]
     else:
         remarks.append(
             "Identified couplings and exact evolution are left out: the dimension exceeds "

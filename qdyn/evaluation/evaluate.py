@@ -25,6 +25,7 @@ from qdyn.evaluation.table import GROUPS, group_of
 from qdyn.files import make_folder
 from qdyn.models.base import Predictor
 from qdyn.processors import torch_threads
+from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.observables import magnetisation
 from qdyn.training.record import content_digest
 
@@ -46,6 +47,7 @@ def evaluate(
     rollout_steps: int | None = None,
     threshold: float | None = None,
     compare: bool = True,
+    hamiltonian: Hamiltonian | None = None,
     out: str | Path | None = None,
     progress: bool | None = None,
 ) -> Evaluation:
@@ -78,6 +80,8 @@ def evaluate(
             rest.
         threshold: Fidelity in (0, 1) that the horizon is measured at; None takes the run's, else 0.9.
         compare: False leaves the baselines out.
+        hamiltonian: H behind states of your own, for the baselines that are told its form: up to couplings
+            that the dataset has as conditions of their names. None takes that of the recipe, if any.
         out: Folder for table.json, curves.json, figures/ and report.html. None takes the run's folder
             ``evaluation``; without a run nothing is written.
         progress: True shows a bar; None shows it on a terminal only; False never.
@@ -118,6 +122,7 @@ def evaluate(
             rollout_steps=rollout_steps,
             threshold=threshold,
             compare=compare,
+            hamiltonian=hamiltonian,
             out=out,
             progress=progress,
         )
@@ -133,10 +138,15 @@ def _evaluate(
     rollout_steps: int | None,
     threshold: float | None,
     compare: bool,
+    hamiltonian: Hamiltonian | None,
     out: str | Path | None,
     progress: bool | None,
 ) -> Evaluation:
     started = time.perf_counter()
+    if hamiltonian is not None and not isinstance(hamiltonian, Hamiltonian):
+        raise ArgumentError(
+            f"Argument `hamiltonian` must be a Hamiltonian, but is of type {type(hamiltonian).__name__}."
+        )
     data = _dataset(run, dataset)
     part, split_name = _split(data, split)
     settings = run.config.evaluation if run else None
@@ -154,7 +164,7 @@ def _evaluate(
         make_folder(folder)
 
     judged = [of_run(run)] if run else of_predictors(predictors, data)  # type: ignore[arg-type]
-    rivals, remarks = baselines(data) if compare else ([], [])
+    rivals, remarks = baselines(data, hamiltonian=hamiltonian) if compare else ([], [])
     taken = {one.key for one in judged}
     contestants = judged + [one for one in rivals if one.key not in taken]
     scores: dict[str, Scores] = {}

@@ -431,6 +431,27 @@ def test_a_run_is_judged_from_its_folder(run: Run, report: Evaluation) -> None:
     assert evaluate(run.path, compare=False).row(run.name).metrics == report.row(run.name).metrics
 
 
+def test_baselines_are_told_the_hamiltonian_of_own_states(as_user: None) -> None:
+    fields = torch.linspace(0.5, 1.5, 12, dtype=torch.float64)
+    ising = qdyn.TransverseFieldIsing(2, field=fields)
+    states = qdyn.evolve(ising, qdyn.haar_random_states(n_qubits=2, seed=1), 0.3 * np.arange(9)).states
+    data = SequenceDataset.from_arrays(
+        states,
+        kind="quantum_state",
+        times=0.3 * np.arange(9),
+        conditions={"field": fields},
+        splits={"train": (0, 8), "test": (8, 12)},
+    )
+    told = evaluate(Persistence().fit(data), dataset=data, hamiltonian=qdyn.TransverseFieldIsing(2))
+    assert told.row("exact").metrics["L_1"].mean < 1e-10
+    assert told.row("exact").metrics["L_1"].mean < told.row("mean_hamiltonian").metrics["L_1"].mean
+    alone = evaluate(Persistence().fit(data), dataset=data)
+    assert "exact" not in {row.key for row in alone.rows}
+    assert any("give one as `hamiltonian`" in note for note in alone.notes)
+    with pytest.raises(ArgumentError, match="`hamiltonian` must be a Hamiltonian, but is of type Tensor"):
+        evaluate(Persistence(), dataset=data, hamiltonian=states)  # type: ignore[arg-type]
+
+
 def test_data_in_memory(tmp_path: Path) -> None:
     model, training = ModelConfig(layers=1, degree=1), TrainingConfig(steps=2, batch_size=4, seeds=(0,))
     config = RunConfig("own", DatasetConfig("mine"), model, training)
