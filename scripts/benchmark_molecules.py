@@ -41,11 +41,11 @@ from qdyn.data.molecules.small_molecules import MOST_ATOMS, small_molecules
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.data.smiles import BEGIN, QM9_BLOCK, QM9_VOCABULARY
 from qdyn.models import HybridDecoder
-from qdyn.models.hybrid_decoder.config import HybridDecoderConfig
+from qdyn.models.hybrid_decoder.config import HybridDecoderConfig, ScoreName
 from qdyn.models.sampling import BLOCK, sample_sequences
 from qdyn.processors import processor_name, torch_threads
 
-SCORES = ("quantum", "classical")
+SCORES: tuple[ScoreName, ...] = ("quantum", "classical")
 PLAIN = "plain"
 FEWER = 4
 """How many times fewer sequences those draw that keep nothing."""
@@ -151,15 +151,11 @@ def plain(model: HybridDecoder, count: int) -> torch.Tensor:
 def properties(rounds: int) -> dict[str, Any]:
     """Molecules a minute whose nine properties are computed, in one process and in two."""
     smiles = small_molecules(MOST_ATOMS - 1)
-    turns = [
-        {
-            workers: 60
-            * len(smiles)
-            / seconds(lambda _, n=workers: molecule_properties(smiles, workers=n), 0)
-            for workers in (1, 2)
-        }
-        for _ in range(rounds)
-    ]
+
+    def rate(workers: int) -> float:
+        return 60 * len(smiles) / seconds(lambda _: molecule_properties(smiles, workers=workers), 0)
+
+    turns = [{workers: rate(workers) for workers in (1, 2)} for _ in range(rounds)]
     return {
         "molecules": len(smiles),
         "molecules a minute": {f"{n} processes": spread([turn[n] for turn in turns]) for n in (1, 2)},
