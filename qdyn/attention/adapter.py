@@ -19,7 +19,9 @@ anything can come of it: it is added after layer 1.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from qdyn.attention.compiled_qasa import compiled_expectations, is_compiled_for
+from qdyn.checks import check_choice
 from qdyn.circuits.circuit import Circuit
 from qdyn.circuits.executors.program import PauliObservable, Program
 from qdyn.errors import ArgumentError
@@ -40,6 +43,13 @@ WEIGHT_SHAPE = (4, 9)
 
 INERT_WEIGHTS = ((0, 8), (2, 8), (3, 8))
 """The weights that no output depends on: the first drives no gate, the others the qubit that is not read."""
+
+EncodingName = Literal["rx_rz", "ry", "phase"]
+ENCODINGS: tuple[EncodingName, ...] = ("rx_rz", "ry", "phase")
+"""How an input turns its qubit: RZ RX, its angle used twice, as published; RY, once; or RZ H, a phase alone.
+
+Outputs are trigonometric polynomials of degree 2 in an input in the first, and of degree 1 in the others.
+"""
 
 _LAYERS = (1, 2, 3)
 _HALVES = ((0, 1, 2, 3), (7, 4, 5, 6))
@@ -55,6 +65,8 @@ _EFFECTIVE = tuple(
 def qasa_expectations(
     inputs: Float[Tensor, "*models *batch 8"],
     weights: Float[Tensor, "*models 4 9"] | Float[Tensor, "*models effective"],
+    *,
+    encoding: EncodingName = "rx_rz",
 ) -> Float[Tensor, "*models *batch 8"]:
     r"""<Z_0> … <Z_7> of QASA's value circuit, in closed form and differentiable.
 
@@ -65,12 +77,13 @@ def qasa_expectations(
     Args:
         inputs: theta, in radians, real. Models pass their activations shifted by the length of the window.
         weights: w in radians, real, (4, 9); or the 33 weights that have an effect (see `prune_weights`).
+        encoding: how an input turns its qubit, see `ENCODINGS`.
 
     Returns:
         Numbers from -1 to 1, in the wider precision of the two arguments.
 
     Raises:
-        ArgumentError: wrong shapes, or numbers that are not real floating-point ones.
+        ArgumentError: wrong shapes, numbers that are not real floating-point ones, or an unknown encoding.
 
     Source: arXiv:2504.05336, restated at the top of this file.
 
@@ -82,13 +95,13 @@ def qasa_expectations(
         >>> bool((found[6] - theta.cos()[[2, 3, 6, 7]].prod()).abs() < 1e-14)
         True
     """
-    _check(inputs, weights)
+    _check(inputs, weights, encoding)
     real = torch.promote_types(inputs.dtype, weights.dtype)
     w = restore_weights(weights).to(real).reshape(-1, *WEIGHT_SHAPE)
     if not inputs.numel():
         return inputs.to(real)
     theta = inputs.to(real).reshape(len(w), -1, N_DATA)
-    qubits = _turned_qubits(theta, w[:, None])
+    qubits = _turned_qubits(theta, w[:, None], encoding)
     angles = torch.cat([w[:, 1:, :N_DATA].flatten(1), w[:, 1, N_DATA:]], dim=-1)
     if is_compiled_for(theta):
         found = compiled_expectations(qubits, angles, form=_closed_form)
@@ -122,6 +135,7 @@ def qasa_circuit(
     *,
     output: int = 0,
     pruned: bool = False,
+    encoding: EncodingName = "rx_rz",
 ) -> Program:
     """QASA's value circuit as a program for `qdyn.run_circuit`, gate by gate as published.
 
@@ -132,9 +146,10 @@ def qasa_circuit(
         pruned: leave out the gates that change no output, whatever the weights: the last CNOT onto qubit 8,
             its last two rotations, and the last RZ of every qubit but qubit 0. (That one stands before the
             CNOT from 7 to 0, through which <Z_7> sees it.)
+        encoding: how an input turns its qubit, see `ENCODINGS`.
 
     Raises:
-        ArgumentError: wrong shapes, or no such output.
+        ArgumentError: wrong shapes, no such output, or an unknown encoding.
 
     Example:
         >>> import qdyn
@@ -146,14 +161,19 @@ def qasa_circuit(
         >>> bool((qdyn.run_circuit(pruned).value - closed).abs() < 1e-6)
         True
     """
-    _check(inputs, weights)
+    _check(inputs, weights, encoding)
     if not 0 <= output < N_DATA:
         raise ArgumentError(f"Argument `output` must be an integer in [0, {N_DATA - 1}], but is {output!r}.")
     circuit = Circuit(data=N_DATA, spare=1)
     (spare,) = circuit["spare"]
     theta, w = circuit.slot("inputs", N_DATA), circuit.slot("weights", *WEIGHT_SHAPE)
     for i in circuit["data"]:
-        circuit.rx(i, theta[i]).rz(i, theta[i])
+        if encoding == "rx_rz":
+            circuit.rx(i, theta[i]).rz(i, theta[i])
+        elif encoding == "ry":
+            circuit.ry(i, theta[i])
+        else:
+            circuit.h(i).rz(i, theta[i])
     for i in circuit["data"]:
         circuit.rx(i, w[0, i]).rz(i, w[1, i])
     for layer in _LAYERS:
@@ -191,7 +211,8 @@ def restore_weights(
     return torch.unflatten(full.index_copy(-1, places, weights), -1, WEIGHT_SHAPE)
 
 
-def _check(inputs: Tensor, weights: Tensor) -> None:
+def _check(inputs: Tensor, weights: Tensor, encoding: str) -> None:
+    check_choice("encoding", encoding, ENCODINGS)
     if inputs.ndim < 1 or inputs.shape[-1] != N_DATA:
         raise ArgumentError(
             f"Argument `inputs` must have shape (..., {N_DATA}), but has shape {tuple(inputs.shape)}."
@@ -215,13 +236,18 @@ def _check(inputs: Tensor, weights: Tensor) -> None:
             )
 
 
-def _turned_qubits(theta: Tensor, w: Tensor) -> Tensor:
+def _turned_qubits(theta: Tensor, w: Tensor, encoding: EncodingName) -> Tensor:
     """Amplitudes (..., 8, 2) of each qubit after the rotations by its input and by rows 0 and 1."""
     half, x, z = theta / 2, w[..., 0, :N_DATA] / 2, w[..., 1, :N_DATA] / 2
     c, s, cx, sx = half.cos(), half.sin(), x.cos(), x.sin()
     before, after = torch.polar(torch.ones_like(half), half), torch.polar(torch.ones_like(z), z)
-    # RZ RX on |0>, and once more.
-    a0, a1 = c * before.conj(), -1j * s * before
+    if encoding == "rx_rz":
+        a0, a1 = c * before.conj(), -1j * s * before
+    elif encoding == "ry":
+        a0, a1 = c + 0j, s + 0j
+    else:
+        a0, a1 = before.conj() * math.sqrt(0.5), before * math.sqrt(0.5)
+    # RX and RZ by the weights.
     b0, b1 = (cx * a0 - 1j * sx * a1) * after.conj(), (-1j * sx * a0 + cx * a1) * after
     return torch.stack([b0, b1], dim=-1)
 

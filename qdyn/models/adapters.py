@@ -19,7 +19,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from qdyn.attention.adapter import N_DATA, WEIGHT_SHAPE, prune_weights, qasa_expectations
+from qdyn.attention.adapter import (
+    ENCODINGS,
+    N_DATA,
+    WEIGHT_SHAPE,
+    EncodingName,
+    prune_weights,
+    qasa_expectations,
+)
 from qdyn.checks import check_choice, check_integer
 from qdyn.models.initial import kaiming_linear
 from qdyn.models.stacked import LayerNorm
@@ -73,6 +80,7 @@ class QuantumAdapter(Adapter):
         shift: s, added to the 8 angles.
         pruned: Leave out the three weights on which nothing depends.
         trained: Whether the weights of the circuit are trained.
+        encoding: How an angle turns its qubit, see `qdyn.attention.adapter.ENCODINGS`.
 
     Attributes:
         weights: (4, 9), or (33,) where ``pruned``, uniform in [0, 2 pi) at the start.
@@ -85,13 +93,22 @@ class QuantumAdapter(Adapter):
 
     weights: Tensor
 
-    def __init__(self, width: int, *, shift: float = 0.0, pruned: bool = False, trained: bool = True) -> None:
-        self._pruned = pruned
+    def __init__(
+        self,
+        width: int,
+        *,
+        shift: float = 0.0,
+        pruned: bool = False,
+        trained: bool = True,
+        encoding: EncodingName = "rx_rz",
+    ) -> None:
+        check_choice("encoding", encoding, ENCODINGS)
+        self._pruned, self._encoding = pruned, encoding
         super().__init__(width, shift=shift, trained=trained)
 
     def values(self, angles: Float[Tensor, "*batch 8"]) -> Float[Tensor, "*batch 8"]:
         """See `qdyn.qasa_expectations`."""
-        return qasa_expectations(angles, self.weights)
+        return qasa_expectations(angles, self.weights, encoding=self._encoding)
 
     def _add_weights(self, trained: bool) -> None:
         drawn = 2 * math.pi * torch.rand(WEIGHT_SHAPE)
@@ -123,7 +140,13 @@ class BottleneckAdapter(Adapter):
 
 
 def make_adapter(
-    name: str, width: int, *, shift: float = 0.0, pruned: bool = False, trained: bool = True
+    name: str,
+    width: int,
+    *,
+    shift: float = 0.0,
+    pruned: bool = False,
+    trained: bool = True,
+    encoding: EncodingName = "rx_rz",
 ) -> Adapter:
     """The adapter of that name, "quantum" or "bottleneck"; initial weights from PyTorch's generator.
 
@@ -132,5 +155,5 @@ def make_adapter(
     """
     check_choice("adapter", name, ADAPTERS)
     if name == "quantum":
-        return QuantumAdapter(width, shift=shift, pruned=pruned, trained=trained)
+        return QuantumAdapter(width, shift=shift, pruned=pruned, trained=trained, encoding=encoding)
     return BottleneckAdapter(width, shift=shift, trained=trained)

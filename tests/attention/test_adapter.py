@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qdyn
-from qdyn.attention.adapter import INERT_WEIGHTS, prune_weights, qasa_circuit, restore_weights
+from qdyn.attention.adapter import (
+    ENCODINGS,
+    INERT_WEIGHTS,
+    EncodingName,
+    prune_weights,
+    qasa_circuit,
+    restore_weights,
+)
 from qdyn.errors import ArgumentError
 
 
@@ -60,6 +67,20 @@ def test_the_closed_form_is_the_circuit_gate_by_gate(seed: int, pruned: bool) ->
     for output in (0, seed % 6 + 1, 7):
         program = qasa_circuit(inputs, weights, output=output, pruned=pruned)
         torch.testing.assert_close(qdyn.run_circuit(program).value, found[:, output], atol=1e-13, rtol=0)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding_is_its_circuit_and_of_its_degree(encoding: EncodingName) -> None:
+    """Gate by gate; and an output holds the frequencies 0, 1 and for the published encoding 2 of an input."""
+    inputs, weights = drawn(31, 20)
+    found = qdyn.qasa_expectations(inputs, weights, encoding=encoding)
+    program = qasa_circuit(inputs[:2], weights, output=7, encoding=encoding)
+    torch.testing.assert_close(qdyn.run_circuit(program).value, found[:2, 7], atol=1e-13, rtol=0)
+    circle = inputs[:1].repeat(16, 1)
+    circle[:, 3] = torch.arange(16, dtype=torch.float64) * (torch.pi / 8)
+    amplitudes = torch.fft.rfft(qdyn.qasa_expectations(circle, weights, encoding=encoding), dim=0).abs()
+    present = (amplitudes.amax(dim=1) > 1e-12).nonzero().flatten().tolist()
+    assert present == ([0, 1, 2] if encoding == "rx_rz" else [0, 1])
 
 
 def test_the_circuit_has_the_published_gates() -> None:
@@ -222,5 +243,7 @@ def test_what_does_not_fit_is_refused() -> None:
         qdyn.qasa_expectations(inputs, weights.expand(3, 4, 9))
     with pytest.raises(ArgumentError, match=r"`weights` must be real floating-point"):
         qdyn.qasa_expectations(inputs, weights.long())
+    with pytest.raises(ArgumentError, match=r"`encoding` is 'rxz', which is unknown|must be one of"):
+        qdyn.qasa_expectations(inputs, weights, encoding="rxz")  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match=r"`output` must be an integer in \[0, 7\], but is 8"):
         qasa_circuit(inputs, weights, output=8)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from qdyn.attention.adapter import EncodingName
 from qdyn.checks import check_integer
 from qdyn.errors import ConfigError
 from qdyn.models.config import ModelSection, check_places
@@ -83,6 +84,8 @@ class SeriesEncoderConfig(SeriesTransformerConfig):
         adapter_layers: Numbers of these layers, from 0; empty for the classical encoder.
         adapter_shift: Added to the angles of the circuit or the inputs of the map. As published the length of
             the window, 20: it saturates the bottleneck and only moves the start of the circuit.
+        adapter_encoding: How an angle turns its qubit: "rx_rz" uses it twice, as published, "ry" once, and
+            "phase" as a phase alone.
         pruned: Whether the three weights of the circuit without any effect are left out.
         trained_adapter: Whether the weights of circuit or map are trained; without, they stay random.
         start: "independent" draws every layer anew, weights of stem and head from Kaiming's law; "copies"
@@ -95,6 +98,7 @@ class SeriesEncoderConfig(SeriesTransformerConfig):
     adapter: AdapterName = "none"
     adapter_layers: tuple[int, ...] = ()
     adapter_shift: float = 0.0
+    adapter_encoding: EncodingName = "rx_rz"
     pruned: bool = False
     trained_adapter: bool = True
     start: StartName = "independent"

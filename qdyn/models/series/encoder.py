@@ -116,6 +116,7 @@ class SeriesEncoder(SeriesTransformer):
                     shift=config.adapter_shift,
                     pruned=config.pruned and config.adapter == "quantum",
                     trained=config.trained_adapter,
+                    encoding=config.adapter_encoding,
                 )
             layers.append(AdapterLayer(config.width, attention, adapter))
         return layers
