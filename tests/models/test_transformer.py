@@ -266,7 +266,7 @@ def test_learns_what_conditions_say(tmp_path: Path) -> None:
         assert hit.double().mean() > 0.9
     row = qdyn.evaluate(run, dataset=dataset, split="validation").rows[0]
     assert row.metrics["accuracy"].mean > 0.9
-    missing = replace(config, model=replace(config.model, conditions=("couplng",)))  # type: ignore[arg-type]
+    missing = replace(config, model=TransformerConfig(width=8, steps=3, conditions=("couplng",)))
     with pytest.raises(DatasetError, match=r"no condition 'couplng'.*'coupling'"):
         qdyn.train(missing, dataset=dataset, out=tmp_path / "missing", progress=False)
 
