@@ -120,3 +120,9 @@ def test_what_makes_no_sense_is_refused() -> None:
         TrainingMolecules.of(words)
     with pytest.raises(DatasetError, match="'training set' does not tell 'MW'"):
         TrainingMolecules(("C",)).table(["MW"])
+
+
+def test_one_training_molecule_has_no_spread() -> None:
+    known = TrainingMolecules(("CO",), {"MW": np.array([32.04])})
+    found = judge_molecules(["CO"], training=known).figures.property("MW")
+    assert (found.spread, found.training_mean, found.training_spread) == (None, 32.04, None)
