@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from qdyn.attention.adapter import N_DATA, WEIGHT_SHAPE, qasa_circuit
+from qdyn.attention.analysed_circuits import INPUTS, closed_form, rotations_and_chain, scaled, two_chains
 from qdyn.attention.series_circuits import (
     LSTM_WEIGHTS,
     N_LSTM,
@@ -31,7 +32,6 @@ from qdyn.circuits.analysis.figures import draw_fidelities
 from qdyn.circuits.analysis.noise_robustness import noise_robustness
 from qdyn.circuits.analysis.summary import PUBLISHED_BINS
 from qdyn.circuits.analysis.trainability import ObservableGradient, observable_gradient, pauli_z
-from qdyn.circuits.circuit import Circuit
 from qdyn.config import read_yaml
 from qdyn.files import make_folder, write_json, write_text
 from qdyn.plotting import BLUE, GREEN, INK, MUTED, ORANGE, VERMILLION, dress, legend, new_figure, save_figure
@@ -41,7 +41,6 @@ PUBLISHED = Path(__file__).parents[1] / "docs" / "benchmarks" / "published" / "q
 RATES = (1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1)
 # Qubits of the Haar law that published divergences are taken from, for every circuit.
 PUBLISHED_DIMENSION = 2**N_DATA
-INPUTS = 0.5
 FIGURE = "../images/qasa-circuits.png"
 # Of weights and inputs, for noise.
 DRAWS = 16
@@ -60,60 +59,6 @@ def families() -> dict[str, tuple[str, CircuitFamily]]:
         "qnnformer_analysed": ("QnnFormer as analysed", CircuitFamily(rotations_and_chain(), inputs=data)),
         "qnnformer": ("QnnFormer as trained", CircuitFamily(qnnformer, inputs=data)),
     }
-
-
-def two_chains(n_qubits: int = 8, layers: int = 4) -> Circuit:
-    """H and RY(v); then in each layer the chain of CNOTs twice, and RY: 56 CNOTs where the model has 28."""
-    circuit = Circuit(q=n_qubits)
-    inputs, weights = circuit.slot("inputs", n_qubits), circuit.slot("weights", layers, n_qubits)
-    for q in range(n_qubits):
-        circuit.h(q).ry(q, inputs[q])
-    for row in weights:
-        for _ in range(2):
-            for q in range(n_qubits - 1):
-                circuit.cx(q, q + 1)
-        for q in range(n_qubits):
-            circuit.ry(q, row[q])
-    return circuit
-
-
-def rotations_and_chain(n_qubits: int = 8, layers: int = 3) -> Circuit:
-    """RY(v); then in each layer RX, RY, RZ of one weight a qubit and a chain of CNOTs."""
-    circuit = Circuit(q=n_qubits)
-    inputs, weights = circuit.slot("inputs", n_qubits), circuit.slot("weights", layers, n_qubits)
-    for q in range(n_qubits):
-        circuit.ry(q, inputs[q])
-    for row in weights:
-        for q in range(n_qubits):
-            circuit.rx(q, row[q]).ry(q, row[q]).rz(q, row[q])
-        for q in range(n_qubits - 1):
-            circuit.cx(q, q + 1)
-    return circuit
-
-
-def scaled(n_qubits: int, layers: int) -> CircuitFamily:
-    """QASA's circuit on other numbers of qubits, the last one not read, as published gradients have it.
-
-    Rows 0 and 1 of the weights (layers + 1, n) turn the data qubits, and each of the others has a ring: "one
-    layer" has no gate between qubits.
-    """
-    data = n_qubits - 1 if layers > 1 else n_qubits
-    circuit = Circuit(q=n_qubits)
-    inputs, weights = circuit.slot("inputs", data), circuit.slot("weights", layers + 1, n_qubits)
-    for q in range(data):
-        circuit.rx(q, inputs[q]).rz(q, inputs[q])
-    for q in range(data):
-        circuit.rx(q, weights[0, q]).rz(q, weights[1, q])
-    for row in weights[2:]:
-        for q in range(data):
-            circuit.cx(q, (q + 1) % data).ry(q, row[q]).rz(q, row[q])
-        circuit.cx(data - 1, data).ry(data, row[data])
-    return CircuitFamily(circuit, inputs=("inputs",))
-
-
-def closed_form(n_qubits: int) -> float:
-    """Of one layer: one weight of 2n moves <Z_0> = cos x (cos w - sin w sin x), with this variance."""
-    return 0.5 * math.cos(INPUTS) ** 2 * (1 + math.sin(INPUTS) ** 2) / (2 * n_qubits)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
