@@ -123,14 +123,14 @@ def qdyn_step(config: RunConfig, data: SequenceDataset, source: BatchSource) -> 
     ensemble, training = Ensemble([model]), config.training
     optimiser = make_optimiser(ensemble, training)
     assert training.gradient_clip is not None
-    norm = training.gradient_clip
+    norm, each = training.gradient_clip, training.gradient_clip_of == "parameter"
 
     def step(number: int) -> None:
         batch = source.members((0,), step=number, batch_size=training.batch_size)
         optimiser.zero_grad(set_to_none=True)
         losses = ensemble.losses(training.loss, *batch)
         losses.sum().backward()  # type: ignore[no-untyped-call]
-        clip_members(ensemble.parameters, largest_norm=norm)
+        clip_members(ensemble.parameters, largest_norm=norm, each=each)
         optimiser.step()
 
     return step

@@ -66,6 +66,9 @@ class TrainingConfig:
         weight_decay: Share of every parameter that an update of "adamw" takes away, in units of the learning
             rate, >= 0.
         gradient_clip: Largest Euclidean norm of one seed's gradient; None does not clip.
+        gradient_clip_of: What is clipped to it: the gradient of the "model", or that of every "parameter"
+            by itself. Adam does not feel a common factor, so that "parameter" with a tiny ``gradient_clip``
+            gives every tensor a gradient of the same norm, as large ones of some would otherwise hide others.
         order: "shuffled" draws each pass over the data anew; "in_order" takes sequences as they stand.
         keep: Which parameters a run ends with: "last"; for each seed the "best" of all evaluations on the
             validation split (early stopping); or "best_training", those at the end of that stretch of
@@ -89,6 +92,7 @@ class TrainingConfig:
     learning_rate_every: int = 1
     weight_decay: float = 0.0
     gradient_clip: float | None = None
+    gradient_clip_of: Literal["model", "parameter"] = "model"
     order: Literal["shuffled", "in_order"] = "shuffled"
     keep: Literal["last", "best", "best_training"] = "last"
     seeds: tuple[int, ...] = (0, 1, 2, 3)

@@ -144,15 +144,22 @@ class Ensemble:
         return self._models
 
 
-def clip_members(parameters: dict[str, Tensor], *, largest_norm: float) -> None:
-    """Scale each member's gradient to a Euclidean norm of at most ``largest_norm``, by itself."""
+def clip_members(parameters: dict[str, Tensor], *, largest_norm: float, each: bool = False) -> None:
+    """Scale each member's gradient to a Euclidean norm of at most ``largest_norm``, by itself.
+
+    Args:
+        parameters: stacked over members, with gradients.
+        largest_norm: > 0, of the gradient of the whole model.
+        each: of every parameter tensor instead.
+    """
     gradients = [tensor.grad for tensor in parameters.values() if tensor.grad is not None]
     norms = torch.stack([torch.linalg.vector_norm(gradient.flatten(1), dim=1) for gradient in gradients])
-    norms = torch.linalg.vector_norm(norms, dim=0)
+    if not each:
+        norms = torch.linalg.vector_norm(norms, dim=0).expand_as(norms)
     if bool((norms <= largest_norm).all()):
         return
-    scale = (largest_norm / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1.0)
-    for gradient in gradients:
+    scales = (largest_norm / norms.clamp_min(torch.finfo(norms.dtype).tiny)).clamp_max(1.0)
+    for gradient, scale in zip(gradients, scales, strict=True):
         gradient.mul_(scale.reshape(-1, *[1] * (gradient.ndim - 1)))
 
 

@@ -203,7 +203,11 @@ class TrainingLoop:
         gradients = [one.grad for one in self._ensemble.parameters.values() if one.grad is not None]
         self._processes.add_up(gradients)
         if config.gradient_clip is not None:
-            clip_members(self._ensemble.parameters, largest_norm=config.gradient_clip)
+            clip_members(
+                self._ensemble.parameters,
+                largest_norm=config.gradient_clip,
+                each=config.gradient_clip_of == "parameter",
+            )
         self._optimiser.step()
         return values
 

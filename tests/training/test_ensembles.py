@@ -99,6 +99,19 @@ def test_clipping_bounds_each_members_norm_and_leaves_the_others_alone() -> None
         assert torch.equal(tensor.grad[2], torch.zeros_like(tensor.grad[2]))
 
 
+def test_clipping_each_parameter_leaves_no_gradient_in_the_shadow_of_another() -> None:
+    ensemble = Ensemble([Linear(seed) for seed in range(N_SEEDS)])
+    for scale, tensor in enumerate(ensemble.parameters.values(), start=1):
+        tensor.grad = torch.full_like(tensor, 10.0**scale)
+        tensor.grad[0] = 1e-3 / tensor[0].numel()
+    before = [tensor.grad[0].clone() for tensor in ensemble.parameters.values() if tensor.grad is not None]
+    clip_members(ensemble.parameters, largest_norm=0.5, each=True)
+    for tensor, small in zip(ensemble.parameters.values(), before, strict=True):
+        assert tensor.grad is not None
+        assert torch.equal(tensor.grad[0], small)
+        torch.testing.assert_close(tensor.grad[1:].flatten(1).norm(dim=1), torch.full((N_SEEDS - 1,), 0.5))
+
+
 def test_the_member_with_a_broken_parameter_is_found() -> None:
     ensemble = Ensemble([Linear(seed) for seed in range(N_SEEDS)])
     assert ensemble.first_non_finite() is None
