@@ -179,7 +179,7 @@ class SequenceDataset:
 
     def __getitem__(self, index: int) -> Batch:
         """Item ``index``: a `Batch` without the batch axis."""
-        if isinstance(index, slice):
+        if type(index) is slice:
             raise ArgumentError("Argument `index` must be an integer, but is a slice: take `batch`.")
         if not -len(self) <= index < len(self):
             raise IndexError(f"Argument `index` must be within {len(self)} items, but is {index}.")

@@ -172,8 +172,8 @@ def _find(source: Source, name: str, index: Index) -> _Panel:
     """The panel called ``name``, from what is held or else from the states."""
     if name == "energy_drift":
         # Of each trajectory by itself: the drift of a mean would be a sum of errors of either sign.
-        single = range(source.batch_size or 1) if index == "mean" else [index]
-        energies = [_find(source, "energy", one).values for one in single]
+        each = range(source.batch_size or 1) if index == "mean" else [index]
+        energies = [_find(source, "energy", one).values for one in each]
         drift = np.mean([np.abs(energy - energy[0]) for energy in energies], axis=0)
         return _Panel(r"energy drift $|E(t) - E(t_0)|$ (J)", drift, logarithmic=True)
     for known in _synonyms(source, name):

@@ -41,7 +41,8 @@ def step_fidelity(forecasts: Tensor, targets: Tensor) -> Float[Tensor, "*steps"]
     forecasts, targets = forecasts.to(wide), targets.to(wide)
     overlap = torch.linalg.vecdot(targets, forecasts).abs().square()
     size = torch.linalg.vector_norm(forecasts, dim=-1) * torch.linalg.vector_norm(targets, dim=-1)
-    return torch.where(size > 0, overlap / torch.where(size > 0, size, 1.0).square(), 0.0).clamp(max=1.0)
+    # A forecast of NaN stays NaN: counted as 0 it would pass for a bad forecast.
+    return torch.where(size == 0, 0.0, overlap / torch.where(size == 0, 1.0, size).square()).clamp(max=1.0)
 
 
 def squared_error(

@@ -42,6 +42,7 @@ def test_fidelity_ignores_norms_and_phases() -> None:
 
 def test_fidelity_of_nothing_is_zero() -> None:
     assert step_fidelity(torch.zeros(2, 4), torch.ones(2, 4)).tolist() == [0.0, 0.0]
+    assert step_fidelity(torch.full((1, 4), torch.nan), torch.ones(1, 4)).isnan().all()
 
 
 @given(p=probabilities)
