@@ -17,8 +17,8 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from qdyn import attention as attention
-    from qdyn.attention.adapter import qasa_circuit as qasa_circuit
-    from qdyn.attention.adapter import qasa_expectations as qasa_expectations
+    from qdyn.attention.qasa.adapter import qasa_circuit as qasa_circuit
+    from qdyn.attention.qasa.adapter import qasa_expectations as qasa_expectations
     from qdyn.attention.qsa.circuit import qsa_circuit as qsa_circuit
     from qdyn.attention.qsa.observables import QSAObservables as QSAObservables
     from qdyn.attention.qsa.observables import qsa_observables as qsa_observables
@@ -101,8 +101,8 @@ _HOME_OF = {
     "mps": "qdyn.dynamics.tensor_networks.mps",
     "operator_mean": "qdyn.quantum.operator_means",
     "product_state": "qdyn.quantum.states",
-    "qasa_circuit": "qdyn.attention.adapter",
-    "qasa_expectations": "qdyn.attention.adapter",
+    "qasa_circuit": "qdyn.attention.qasa.adapter",
+    "qasa_expectations": "qdyn.attention.qasa.adapter",
     "qsa_circuit": "qdyn.attention.qsa.circuit",
     "qsa_observables": "qdyn.attention.qsa.observables",
     "quantum_jumps": "qdyn.dynamics.open_systems.jumps",

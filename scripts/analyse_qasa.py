@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from qdyn.attention.adapter import N_DATA, WEIGHT_SHAPE, qasa_circuit
-from qdyn.attention.analysed_circuits import INPUTS, closed_form, rotations_and_chain, scaled, two_chains
-from qdyn.attention.series_circuits import (
+from qdyn.attention.qasa.adapter import N_DATA, WEIGHT_SHAPE, qasa_circuit
+from qdyn.attention.qasa.analysed_circuits import INPUTS, closed_form, rotations_and_chain, scaled, two_chains
+from qdyn.attention.qasa.series_circuits import (
     LSTM_WEIGHTS,
     N_LSTM,
     N_QNN,

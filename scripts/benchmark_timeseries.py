@@ -34,8 +34,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qdyn.attention.adapter import N_DATA, WEIGHT_SHAPE
-from qdyn.evaluation.series_protocols import protocol_dataset, protocol_models, protocol_preset
+from qdyn.attention.qasa.adapter import N_DATA, WEIGHT_SHAPE
+from qdyn.evaluation.series.protocols import protocol_dataset, protocol_models, protocol_preset
 from qdyn.files import write_json, write_text
 from qdyn.models.adapters import QuantumAdapter
 from qdyn.models.series.config import SeriesEncoderConfig

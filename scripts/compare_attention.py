@@ -30,11 +30,11 @@ import qdyn
 from qdyn.data.generation.generate import generate
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import QdynError
-from qdyn.evaluation.against_controls import SIGNIFICANCE
-from qdyn.evaluation.campaigns import run_campaign
-from qdyn.evaluation.comparison import Ground, Setting
-from qdyn.evaluation.comparison_page import ComparisonPage, write_comparison
-from qdyn.evaluation.trials import Trial, judge_untrained
+from qdyn.evaluation.attention.against_controls import SIGNIFICANCE
+from qdyn.evaluation.attention.comparison import Ground, Setting
+from qdyn.evaluation.attention.page import ComparisonPage, write_comparison
+from qdyn.evaluation.campaigns.campaigns import run_campaign
+from qdyn.evaluation.campaigns.trials import Trial, judge_untrained
 from qdyn.models.matched import BAND, CLASSICAL, contestants, matched_transformer
 from qdyn.training.config import DatasetConfig, EvaluationConfig, RunConfig, TrainingConfig
 

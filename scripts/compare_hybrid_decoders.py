@@ -27,9 +27,9 @@ import qdyn
 from qdyn.config import read_yaml
 from qdyn.data.molecules.subsets import with_fewer_trained_on
 from qdyn.errors import ConfigError, QdynError, nearest
-from qdyn.evaluation.decoder_comparison import Question
-from qdyn.evaluation.decoder_page import DecoderCampaign, write_decoder_page
-from qdyn.evaluation.decoder_runs import DecoderVariant, count_ngrams, gather, train_variant
+from qdyn.evaluation.molecules.decoder_comparison import Question
+from qdyn.evaluation.molecules.decoder_page import DecoderCampaign, write_decoder_page
+from qdyn.evaluation.molecules.decoder_runs import DecoderVariant, count_ngrams, gather, train_variant
 
 PUBLISHED = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "published" / "hybrid_decoder.yaml"
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from qdyn import load_dataset
 from qdyn.errors import QdynError
-from qdyn.evaluation.campaign_page import Entry, Page, write_campaign
-from qdyn.evaluation.campaigns import run_campaign
-from qdyn.evaluation.trials import Trial, judge_untrained
+from qdyn.evaluation.campaigns.campaigns import run_campaign
+from qdyn.evaluation.campaigns.page import Entry, Page, write_campaign
+from qdyn.evaluation.campaigns.trials import Trial, judge_untrained
 from qdyn.training.config import load_config
 
 

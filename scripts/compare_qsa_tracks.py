@@ -22,10 +22,10 @@ from typing import Any
 from reproduce_qsa_tfim import TRACKS, model_of, open_track, training_of
 
 from qdyn.errors import QdynError
-from qdyn.evaluation.campaign_page import matrix
-from qdyn.evaluation.campaigns import run_campaign
-from qdyn.evaluation.published import table_rows
-from qdyn.evaluation.trials import Outcome, Trial, judge_untrained
+from qdyn.evaluation.campaigns.campaigns import run_campaign
+from qdyn.evaluation.campaigns.page import matrix
+from qdyn.evaluation.campaigns.published import table_rows
+from qdyn.evaluation.campaigns.trials import Outcome, Trial, judge_untrained
 from qdyn.files import write_json, write_text
 from qdyn.training.config import DatasetConfig, EvaluationConfig, RunConfig
 

@@ -36,13 +36,12 @@ from qdyn.config import read_yaml
 from qdyn.data.molecules.subsets import with_fewer_trained_on
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import QdynError
-from qdyn.evaluation.decoder_figures import draw_campaign
-from qdyn.evaluation.decoder_runs import gather, train_variant
-from qdyn.evaluation.generation import attention_map, generate_molecules, percent
-from qdyn.evaluation.molecule_figures import attention_row, targets_figure
-from qdyn.evaluation.molecules import TrainingMolecules
-from qdyn.evaluation.results import Estimate
-from qdyn.evaluation.sampling_campaign import (
+from qdyn.evaluation.molecules.decoder_figures import draw_campaign
+from qdyn.evaluation.molecules.decoder_runs import gather, train_variant
+from qdyn.evaluation.molecules.figures import attention_row, targets_figure
+from qdyn.evaluation.molecules.generation import attention_map, generate_molecules, percent
+from qdyn.evaluation.molecules.metrics import TrainingMolecules
+from qdyn.evaluation.molecules.sampling_campaign import (
     FREE,
     PUBLISHED_WEIGHTS,
     DrawnModel,
@@ -52,6 +51,7 @@ from qdyn.evaluation.sampling_campaign import (
     targets_of,
     write_sampling_page,
 )
+from qdyn.evaluation.results import Estimate
 from qdyn.models import HybridDecoder
 from qdyn.plotting import save_figure
 

@@ -20,10 +20,10 @@ import time
 from pathlib import Path
 
 from qdyn.data.timeseries import series_names
-from qdyn.evaluation.published import read_published
-from qdyn.evaluation.series_campaign import DATA_SEEDS, campaign_units, conduct
-from qdyn.evaluation.series_page import campaign_page
-from qdyn.evaluation.series_protocols import PROTOCOLS, protocol_models
+from qdyn.evaluation.campaigns.published import read_published
+from qdyn.evaluation.series.campaign import DATA_SEEDS, campaign_units, conduct
+from qdyn.evaluation.series.page import campaign_page
+from qdyn.evaluation.series.protocols import PROTOCOLS, protocol_models
 from qdyn.files import write_text
 from qdyn.training.callbacks import Callback, Progress
 from qdyn.training.loop import TrainingInterrupted

@@ -19,9 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import qdyn
-from qdyn.evaluation.campaigns import run_campaign
-from qdyn.evaluation.published import Published, read_published, table_rows
-from qdyn.evaluation.trials import Outcome, Trial, judge_untrained
+from qdyn.evaluation.campaigns.campaigns import run_campaign
+from qdyn.evaluation.campaigns.published import Published, read_published, table_rows
+from qdyn.evaluation.campaigns.trials import Outcome, Trial, judge_untrained
 from qdyn.files import write_json, write_text
 from qdyn.models.config import ModelConfig
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig

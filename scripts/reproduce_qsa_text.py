@@ -25,10 +25,10 @@ from qdyn.data.recipes import read_recipe
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.text.grammar import Grammar
 from qdyn.data.text.sentences import read_sentences
-from qdyn.evaluation.campaigns import run_campaign
+from qdyn.evaluation.campaigns.campaigns import run_campaign
+from qdyn.evaluation.campaigns.published import read_published, table_rows
+from qdyn.evaluation.campaigns.trials import Outcome, Trial, judge_untrained
 from qdyn.evaluation.metrics import perplexity
-from qdyn.evaluation.published import read_published, table_rows
-from qdyn.evaluation.trials import Outcome, Trial, judge_untrained
 from qdyn.files import write_json, write_text
 from qdyn.models.config import ModelConfig
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig

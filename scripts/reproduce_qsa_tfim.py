@@ -45,10 +45,10 @@ from qdyn.data.generation.generate import generate
 from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import QdynError
-from qdyn.evaluation.campaign_page import Entry, Page, write_campaign
-from qdyn.evaluation.campaigns import run_campaign
-from qdyn.evaluation.published import read_published
-from qdyn.evaluation.trials import Trial, judge_untrained
+from qdyn.evaluation.campaigns.campaigns import run_campaign
+from qdyn.evaluation.campaigns.page import Entry, Page, write_campaign
+from qdyn.evaluation.campaigns.published import read_published
+from qdyn.evaluation.campaigns.trials import Trial, judge_untrained
 from qdyn.models.config import ModelConfig
 from qdyn.training.config import DatasetConfig, EvaluationConfig, RunConfig, TrainingConfig
 

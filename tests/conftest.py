@@ -42,8 +42,8 @@ def imported_on_use() -> frozenset[str]:
     """Modules that need a slow or optional package from their first line on, and so are imported on use."""
     return frozenset(
         {
-            "qdyn.attention.qasa_gradient_kernels",
-            "qdyn.attention.qasa_kernels",
+            "qdyn.attention.qasa.gradient_kernels",
+            "qdyn.attention.qasa.kernels",
             "qdyn.circuits.executors.cudaq_kernel",
             "qdyn.data.proteins.alignment_kernels",
             "qdyn.data.xarray_backend",

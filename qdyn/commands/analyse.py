@@ -123,8 +123,8 @@ def _family(options: Any) -> tuple[CircuitFamily, str]:
 def _value_circuit(name: str, interval: tuple[float, float]) -> CircuitFamily:
     import torch
 
-    from qdyn.attention.adapter import N_DATA, WEIGHT_SHAPE, qasa_circuit
-    from qdyn.attention.series_circuits import (
+    from qdyn.attention.qasa.adapter import N_DATA, WEIGHT_SHAPE, qasa_circuit
+    from qdyn.attention.qasa.series_circuits import (
         LSTM_WEIGHTS,
         N_LSTM,
         N_QNN,

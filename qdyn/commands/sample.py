@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from qdyn.data.sequences import SequenceDataset
-    from qdyn.evaluation.generation import GeneratedMolecules
+    from qdyn.evaluation.molecules.generation import GeneratedMolecules
     from qdyn.models.base import Predictor
 
 SUMMARY = "Draw molecules, proteins, or sentences, from a trained model and judge them"
@@ -211,8 +211,8 @@ def _molecules(
     model: Predictor, dataset: SequenceDataset | None, note: str, targets: dict[str, float], options: Any
 ) -> GeneratedMolecules:
     from qdyn.errors import DatasetError
-    from qdyn.evaluation.generation import generate_molecules
-    from qdyn.evaluation.molecules import TrainingMolecules
+    from qdyn.evaluation.molecules.generation import generate_molecules
+    from qdyn.evaluation.molecules.metrics import TrainingMolecules
 
     told = getattr(getattr(model, "config", None), "conditions", ())
     if dataset is None and set(told) - set(targets):

@@ -48,7 +48,7 @@ def run(options: Any) -> int:
     from qdyn.shipped import find_yaml
 
     read_yaml(find_yaml("sweeps", options.sweep))  # told before torch loads
-    from qdyn.evaluation.sweeps import load_sweep, run_sweep, trials_of
+    from qdyn.evaluation.campaigns.sweeps import load_sweep, run_sweep, trials_of
     from qdyn.files import inside
 
     sweep = load_sweep(options.sweep)

@@ -179,7 +179,8 @@ class SequenceDataset:
 
     def __getitem__(self, index: int) -> Batch:
         """Item ``index``: a `Batch` without the batch axis."""
-        if type(index) is slice:
+        given: object = index
+        if isinstance(given, slice):
             raise ArgumentError("Argument `index` must be an integer, but is a slice: take `batch`.")
         if not -len(self) <= index < len(self):
             raise IndexError(f"Argument `index` must be within {len(self)} items, but is {index}.")

@@ -19,9 +19,9 @@ from qdyn.data.tags import LABEL, read_tag
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation.contestants import Contestant, baselines, of_predictors, of_run
 from qdyn.evaluation.evaluation import Evaluation
+from qdyn.evaluation.report.table import GROUPS, group_of
 from qdyn.evaluation.results import Curve, Example, Provenance, Row, TrainingCurves
 from qdyn.evaluation.scoring import Scores, batches_of, error_of_the_mean, rollout, score, told
-from qdyn.evaluation.table import GROUPS, group_of
 from qdyn.files import make_folder
 from qdyn.models.base import Predictor
 from qdyn.processors import torch_threads

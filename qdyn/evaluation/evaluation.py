@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qdyn.evaluation.headline import headline
+from qdyn.evaluation.report.headline import headline
+from qdyn.evaluation.report.table import text_table
 from qdyn.evaluation.results import (
     Comparison,
     Curve,
@@ -21,7 +22,6 @@ from qdyn.evaluation.results import (
     TrainingCurves,
     plain,
 )
-from qdyn.evaluation.table import text_table
 from qdyn.files import write_json
 
 
@@ -174,7 +174,7 @@ class Evaluation:
         Raises:
             OutputError: the folder cannot be written.
         """
-        from qdyn.evaluation.report import write_report
+        from qdyn.evaluation.report.report import write_report
 
         folder = Path(folder)
         write_json(folder / "table.json", self.to_dict())

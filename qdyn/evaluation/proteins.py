@@ -23,7 +23,7 @@ from qdyn.data.proteins.sequence_identity import nearest_identity
 from qdyn.data.sequences import SequenceDataset
 from qdyn.data.tags import read_tag
 from qdyn.errors import ArgumentError, DatasetError
-from qdyn.evaluation.molecules import novelty, uniqueness
+from qdyn.evaluation.molecules.metrics import novelty, uniqueness
 from qdyn.evaluation.results import Estimate
 from qdyn.models.logistic import logistic_regression
 
@@ -159,8 +159,8 @@ class TagClassifier:
 class ProteinScores:
     """What was found about generated proteins.
 
-    Shares have standard errors: binomial ones, and those of `qdyn.evaluation.molecules` for what is distinct
-    and novel. These two depend on the number of queries and are not quoted without it.
+    Shares have standard errors: binomial ones, and those of `qdyn.evaluation.molecules.metrics` for what is
+    distinct and novel. These two depend on the number of queries and are not quoted without it.
 
     Attributes:
         queries: How many sequences were drawn.

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from qdyn.attention.adapter import (
+from qdyn.attention.qasa.adapter import (
     ENCODINGS,
     N_DATA,
     WEIGHT_SHAPE,
@@ -80,7 +80,7 @@ class QuantumAdapter(Adapter):
         shift: s, added to the 8 angles.
         pruned: Leave out the three weights on which nothing depends.
         trained: Whether the weights of the circuit are trained.
-        encoding: How an angle turns its qubit, see `qdyn.attention.adapter.ENCODINGS`.
+        encoding: How an angle turns its qubit, see `qdyn.attention.qasa.adapter.ENCODINGS`.
 
     Attributes:
         weights: (4, 9), or (33,) where ``pruned``, uniform in [0, 2 pi) at the start.

@@ -15,7 +15,7 @@ from qdyn.cli import main
 from qdyn.data.load import load_dataset
 from qdyn.data.molecules.properties import PROPERTIES
 from qdyn.data.smiles import published_split
-from qdyn.evaluation.molecules import TrainingMolecules
+from qdyn.evaluation.molecules.metrics import TrainingMolecules
 
 pytest.importorskip("rdkit")
 Typed = Callable[..., subprocess.CompletedProcess[str]]

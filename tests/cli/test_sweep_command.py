@@ -1,4 +1,4 @@
-"""`qdyn sweep` as a person types it; how it runs is tested in tests/evaluation/test_sweeps.py."""
+"""`qdyn sweep` as a person types it; how it runs is tested in tests/evaluation/campaigns/test_sweeps.py."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from qdyn.attention.adapter import N_DATA, WEIGHT_SHAPE, prune_weights, qasa_circuit, qasa_expectations
 from qdyn.attention.mechanism import Attention, register_attention
 from qdyn.attention.pair_weights import softmax_weights
+from qdyn.attention.qasa.adapter import N_DATA, WEIGHT_SHAPE, prune_weights, qasa_circuit, qasa_expectations
 from qdyn.circuits.executors.program import Program
 from qdyn.errors import ArgumentError
 

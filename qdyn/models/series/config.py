@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from qdyn.attention.adapter import EncodingName
+from qdyn.attention.qasa.adapter import EncodingName
 from qdyn.checks import check_integer
 from qdyn.errors import ConfigError
 from qdyn.models.config import ModelSection, check_places

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from qdyn.attention.series_circuits import LSTM_WEIGHTS, N_LSTM, qlstm_readings, qlstm_rotations
+from qdyn.attention.qasa.series_circuits import LSTM_WEIGHTS, N_LSTM, qlstm_readings, qlstm_rotations
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.models.initial import kaiming_linear
 from qdyn.models.series.config import QLSTMConfig

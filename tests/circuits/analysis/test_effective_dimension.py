@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qdyn.attention.adapter import qasa_circuit
+from qdyn.attention.qasa.adapter import qasa_circuit
 from qdyn.circuits.analysis.effective_dimension import effective_dimension, effective_rank, quantum_fisher
 from qdyn.circuits.analysis.family import CircuitFamily
 from qdyn.circuits.ansatz.circuits import ansatz_circuit

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qdyn.attention.adapter import qasa_circuit
+from qdyn.attention.qasa.adapter import qasa_circuit
 from qdyn.circuits.analysis.entangling_capability import (
     entangling_capability,
     meyer_wallach,

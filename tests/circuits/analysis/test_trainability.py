@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from qdyn.attention.adapter import qasa_circuit
+from qdyn.attention.qasa.adapter import qasa_circuit
 from qdyn.circuits.analysis.family import CircuitFamily
 from qdyn.circuits.analysis.trainability import observable_gradient, pauli_z
 from qdyn.circuits.ansatz.circuits import ansatz_circuit

@@ -13,8 +13,8 @@ from torch import nn
 from qdyn.attention.qsa.observables import qsa_observables
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.errors import ConfigError
+from qdyn.evaluation.campaigns.trials import judge
 from qdyn.evaluation.contestants import of_predictors
-from qdyn.evaluation.trials import judge
 from qdyn.models.config import ModelConfig
 from qdyn.models.embeddings import ProjectionEmbedding
 from qdyn.models.qsa.projected import ProjectedQSAConfig, ProjectedQSAPredictor

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from qdyn.attention.adapter import prune_weights
 from qdyn.attention.mechanism import names
+from qdyn.attention.qasa.adapter import prune_weights
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.adapters import QuantumAdapter, make_adapter

@@ -1,0 +1,1 @@
+"""The circuit of Quantum Adaptive Self-Attention, compiled too, and those of its rivals."""

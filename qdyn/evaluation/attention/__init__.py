@@ -1,0 +1,1 @@
+"""Attention mechanisms compared with each other and with their controls."""

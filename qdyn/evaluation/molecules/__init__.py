@@ -1,0 +1,1 @@
+"""Molecules that were drawn, judged and shown; decoders compared with each other and with published ones."""

@@ -1,0 +1,1 @@
+"""Forecasters of time series: protocols, the campaign, and its page."""
