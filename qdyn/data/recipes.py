@@ -137,7 +137,10 @@ def read_recipe(name_or_path: str | Path) -> Recipe:
         {'train': 256, 'validation': 64, 'test': 128}
     """
     path = find_yaml("datasets", name_or_path)
-    recipe = build(Recipe, read_yaml(path), where=path)
+    mapping = read_yaml(path)
+    if "model" in mapping and "source" not in mapping:
+        raise ConfigError(f"{path} is a preset of a model, not a recipe for a dataset: `qdyn train {path}`.")
+    recipe = build(Recipe, mapping, where=path)
     object.__setattr__(recipe, "where", str(path))
     recipe.make_source()
     return recipe

@@ -200,6 +200,11 @@ def load_config(preset: str | Path, *, overrides: Sequence[str] = ()) -> RunConf
     """
     path = find_yaml("models", preset)
     mapping = read_yaml(path)
+    if "source" in mapping and "model" not in mapping:
+        raise ConfigError(
+            f"{path} is a recipe for a dataset, not a preset of a model: "
+            f"`qdyn train PRESET --dataset {path}`."
+        )
     for assignment in overrides:
         mapping = override(mapping, assignment)
     return build(RunConfig, mapping, where=str(path))

@@ -37,5 +37,5 @@ def test_the_recipe_makes_the_published_windows(
 
 def test_without_the_table_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(DatasetError, match=r"ETTh1\.csv: cannot be read as a table"):
+    with pytest.raises(DatasetError, match=r"ETTh1\.csv: cannot be .* table: No such file or directory\.?$"):
         generate(read_recipe(RECIPE), tmp_path / "etth1", progress=False)

@@ -208,6 +208,12 @@ def test_resizing_keeps_proportions(counts: list[int], size: int) -> None:
         assert abs(resized[name] - size * count / sum(counts)) < 1
 
 
+def test_a_preset_is_no_recipe() -> None:
+    preset = shipped_folder("models") / "qsa-tfim-4q" / "preset.yaml"
+    with pytest.raises(ConfigError, match="is a preset of a model, not a recipe for a dataset: `qdyn train"):
+        read_recipe(preset)
+
+
 def test_the_fingerprint_follows_the_content_alone(tmp_path: Path) -> None:
     def fingerprint(content: dict[str, object], head: str = "") -> str:
         path = tmp_path / "recipe.yaml"

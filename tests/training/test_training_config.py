@@ -15,6 +15,7 @@ from qdyn.models import config as model_config
 from qdyn.models import registry
 from qdyn.models.config import ModelConfig, ModelSection
 from qdyn.models.registry import build_model
+from qdyn.shipped import shipped_folder
 from qdyn.training.config import DatasetConfig, RunConfig, TrainingConfig, first_difference, load_config
 
 MINIMAL = "name: mine\ndataset:\n  name: tfim-4q\n"
@@ -88,6 +89,12 @@ def test_ranges_hold_for_configurations_made_in_python() -> None:
 def test_an_unknown_preset_gets_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match=r"Unknown preset 'qsa-tfim-4': did you mean 'qsa-tfim-4q'\?"):
         load_config("qsa-tfim-4")
+
+
+def test_a_recipe_is_no_preset() -> None:
+    recipe = shipped_folder("datasets") / "tfim-4q" / "recipe.yaml"
+    with pytest.raises(ConfigError, match="is a recipe for a dataset, not a preset of a model: `qdyn train"):
+        load_config(recipe)
 
 
 def test_the_first_difference_is_named_by_its_dotted_key() -> None:

@@ -271,7 +271,8 @@ def read_csv(
         content = Path(path).read_bytes()
         rows = list(csv.reader(content.decode("utf-8-sig").splitlines()))
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise DatasetError(f"{path}: cannot be read as a table: {problem}") from problem
+        reason = problem.strerror if isinstance(problem, OSError) else problem
+        raise DatasetError(f"{path}: cannot be read as a table: {reason}") from problem
     found = hashlib.sha256(content).hexdigest()
     if sha256 is not None and found != sha256.lower():
         raise DatasetError(f"{path}: the sha256 must be {sha256}, but is {found}.")
