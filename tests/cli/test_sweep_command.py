@@ -15,7 +15,7 @@ def test_a_list_names_every_trial_and_trains_nothing(
     monkeypatch.chdir(tmp_path)
     assert main(["sweep", "qasa-placement", "--list"]) == 0
     keys = capsys.readouterr().out.split()
-    assert len(keys) == len(set(keys)) == 3 * 11
+    assert len(keys) == len(set(keys)) == 3 * 13
     assert "frozen~square-wave" in keys
     assert list(tmp_path.iterdir()) == []
 

@@ -55,7 +55,7 @@ def test_the_dataset_of_a_run_trained_in_memory_is_known_in_the_session_only(
 ) -> None:
     assert len(trained.dataset()) == len(states)
     with pytest.raises(
-        RunError, match=r"The dataset of the run at .* cannot be opened: Unknown recipe 'orbits"
+        RunError, match=r"The dataset 'orbits.*' of the run at .* cannot be opened: give it as `dataset`"
     ):
         load_run(trained.path).dataset()
 

@@ -256,7 +256,7 @@ def test_parameters_that_are_not_finite_never_reach_a_checkpoint(
 ) -> None:
     from qdyn.training import loop
 
-    def poison(parameters: dict[str, torch.Tensor], *, largest_norm: float) -> None:
+    def poison(parameters: dict[str, torch.Tensor], *, largest_norm: float, each: bool) -> None:
         for tensor in parameters.values():
             assert tensor.grad is not None
             tensor.grad[0] = torch.nan
