@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -101,10 +102,12 @@ class DoublyStochasticAttention(Attention):
         scores = q @ k.mT / math.sqrt(self.dim / self.heads)
         if allowed is None:
             allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
-        hopping = symmetric(
-            biased_weights(scores, allowed & allowed.mT, None if bias is None else symmetric(bias))
-        )
-        return torch.linalg.matrix_exp(torch.complex(torch.zeros_like(hopping), -self.time * hopping))
+        together = allowed & allowed.mT
+        hopping = symmetric(biased_weights(scores, together, None if bias is None else symmetric(bias)))
+        cosine, sine, *_ = _CosineAndSine.apply(self.time * hopping)  # type: ignore[no-untyped-call]
+        # Between those that do not meet there is nothing; eigenvectors leave a rounding error there.
+        meet = together | torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
+        return torch.complex(cosine, -sine).masked_fill(~meet, 0.0)
 
     @torch.no_grad()
     def circuit(self, queries: Tensor, keys: Tensor, row: int, column: int, *, head: int = 0) -> Program:
@@ -130,6 +133,43 @@ class DoublyStochasticAttention(Attention):
             if walk:
                 circuit.compose(unitary_circuit(padded))
         return Program(circuit, {}, AllZero(tuple(range(n_qubits))))
+
+
+class _CosineAndSine(torch.autograd.Function):
+    """Cosine and sine of real symmetric matrices, by their eigenvectors.
+
+    What PyTorch has costs much more here: a complex exponential, and a gradient that exponentiates matrices
+    of twice the size, while the gradient of eigenvectors divides by differences of eigenvalues, which may
+    vanish. With M = V diag(m) V^T and G = V^T G_f V the gradient of f is V (G_ij f[m_i, m_j]) V^T (J. L.
+    Daleckii, S. G. Krein, Am. Math. Soc. Transl. 47, 1, 1965), and the divided differences of the two
+    functions are finite for all pairs: with s, h the half sum and half difference of m_i and m_j,
+
+        cos[m_i, m_j] = -sin(s) sin(h) / h,      sin[m_i, m_j] = cos(s) sin(h) / h.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(matrices: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        values, vectors = torch.linalg.eigh(matrices)
+        cosine, sine = ((vectors * one[..., None, :]) @ vectors.mT for one in (values.cos(), values.sin()))
+        return cosine, sine, values, vectors
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        ctx.mark_non_differentiable(*output[2:])
+        ctx.save_for_backward(*output[2:])
+
+    @staticmethod
+    def backward(ctx: Any, *arriving: Tensor) -> Tensor:
+        values, vectors = ctx.saved_tensors
+        of_cosine, of_sine = (vectors.mT @ symmetric(one) @ vectors for one in arriving[:2])
+        half_sum = (values[..., :, None] + values[..., None, :]) / 2
+        half_difference = (values[..., :, None] - values[..., None, :]) / 2
+        ratio = torch.sinc(half_difference / math.pi)
+        inner = (of_sine * half_sum.cos() - of_cosine * half_sum.sin()) * ratio
+        gradient: Tensor = vectors @ inner @ vectors.mT
+        return gradient
 
 
 def symmetric(matrices: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:

@@ -112,6 +112,24 @@ def test_walks_are_doubly_stochastic_and_circuits(executor: str) -> None:
     torch.testing.assert_close(found, weights[0, 1, 3, 1].detach(), rtol=0, atol=1e-9)
 
 
+def test_a_walk_is_the_exponential_of_its_hopping_where_levels_are_degenerate_too() -> None:
+    attention = build("doubly_stochastic", dim=4, causal=False, time=1.7)
+    assert isinstance(attention, DoublyStochasticAttention)
+    distinct = features(1, 5, 4)
+    # Equal elements hop alike: three levels of four are the same.
+    equal = distinct[:, :1].expand(1, 4, 4)
+    for x in (distinct, equal):
+        scores = attention.query(x) @ attention.key(x).mT / 2
+        hopping = (scores + scores.mT) / 2
+        expected = torch.linalg.matrix_exp(-1j * attention.time * hopping[:, None])
+        torch.testing.assert_close(attention.unitaries(x, x), expected, rtol=0, atol=1e-13)
+
+        def unitaries(x: torch.Tensor) -> torch.Tensor:
+            return torch.view_as_real(attention.unitaries(x, x))
+
+        assert torch.autograd.gradcheck(unitaries, (x.clone().requires_grad_(),))
+
+
 def test_walks_leave_masked_elements_alone() -> None:
     attention = build("doubly_stochastic", dim=4, causal=False)
     x, mask = features(1, 4, 4), torch.tensor([[True, True, False, True]])
