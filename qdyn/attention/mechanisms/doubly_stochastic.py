@@ -105,9 +105,10 @@ class DoublyStochasticAttention(Attention):
         together = allowed & allowed.mT
         hopping = symmetric(biased_weights(scores, together, None if bias is None else symmetric(bias)))
         cosine, sine, *_ = _CosineAndSine.apply(self.time * hopping)  # type: ignore[no-untyped-call]
-        # Between those that do not meet there is nothing; eigenvectors leave a rounding error there.
-        meet = together | torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
-        return torch.complex(cosine, -sine).masked_fill(~meet, 0.0)
+        # What hops nowhere keeps to itself; eigenvectors leave a rounding error of it elsewhere.
+        itself = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
+        alone = ~(together & ~itself).any(dim=-1, keepdim=True)
+        return torch.complex(cosine, -sine).masked_fill((alone | alone.mT) & ~itself, 0.0)
 
     @torch.no_grad()
     def circuit(self, queries: Tensor, keys: Tensor, row: int, column: int, *, head: int = 0) -> Program:
