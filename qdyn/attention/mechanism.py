@@ -16,7 +16,7 @@ train as one batch. PyTorch's global generator draws their initial values.
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -268,8 +268,7 @@ def attention_class(name: str) -> type[Attention]:
     if name in _REGISTERED:
         return _REGISTERED[name]
     if name in _OURS_AND_CONTROLS:
-        module, _, attribute = _OURS_AND_CONTROLS[name].partition(":")
-        ours: type[Attention] = getattr(importlib.import_module(module), attribute)
+        ours: type[Attention] = pkgutil.resolve_name(_OURS_AND_CONTROLS[name])
         return ours
     if (point := _offered().get(name)) is not None:
         return _load(point)

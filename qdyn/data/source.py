@@ -7,7 +7,7 @@ series, molecules, proteins) register here; nothing else needs to know them.
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Literal
@@ -103,8 +103,7 @@ def source_class(name: str) -> type[Source]:
         raise ConfigError(f"`source` is {name!r}, which is unknown: {nearest(name, _SOURCES)}")
     found = _SOURCES[name]
     if isinstance(found, str):
-        module, _, attribute = found.partition(":")
-        loaded: type[Source] = getattr(importlib.import_module(module), attribute)
+        loaded: type[Source] = pkgutil.resolve_name(found)
         return loaded
     return found
 

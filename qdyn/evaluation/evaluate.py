@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from qdyn.checks import check_integer
+from qdyn.checks import check_fraction, check_integer
 from qdyn.data.sequences import Batch, SequenceDataset
 from qdyn.data.tags import LABEL, read_tag
 from qdyn.errors import ArgumentError, DatasetError
@@ -155,8 +155,7 @@ def _evaluate(
         _roll_out_lengths(part, context, rollout_steps, settings) if rolled else (None, 0)
     )
     level = threshold if threshold is not None else (settings.fidelity_threshold if settings else 0.9)
-    if not 0 < level < 1:
-        raise ArgumentError(f"Argument `threshold` must lie in (0, 1), but is {level!r}.")
+    check_fraction("threshold", level)
 
     folder = Path(out) if out is not None else (run.path / "evaluation" if run else None)
     if folder is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,8 +150,7 @@ def section_class(kind: str) -> type[ModelSection]:
         raise ConfigError(f"Argument `model.kind` is {kind!r}, which is unknown: {nearest(kind, _SECTIONS)}")
     found = _SECTIONS[kind]
     if isinstance(found, str):
-        module, _, attribute = found.partition(":")
-        loaded: type[ModelSection] = getattr(importlib.import_module(module), attribute)
+        loaded: type[ModelSection] = pkgutil.resolve_name(found)
         return loaded
     return found
 
