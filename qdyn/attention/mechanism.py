@@ -24,7 +24,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
 from qdyn.attention.pair_weights import allowed_pairs
@@ -132,6 +132,51 @@ class Attention(nn.Module, ABC):
         batch, steps = queries.shape[:2]
         allowed = allowed_pairs(batch, steps, mask, causal=self.causal, device=queries.device)
         return self.attend(queries, keys, values, allowed, bias)
+
+    def over_prefixes(
+        self,
+        queries: Shaped[Tensor, "*_batch_time_dim"],
+        keys: Shaped[Tensor, "*_batch_time_dim"],
+        values: Shaped[Tensor, "*_batch_time_dim"],
+        mask: Bool[Tensor, "batch time"] | None = None,
+        *,
+        bias: Shaped[Tensor, "*_batch_heads_time_time"] | None = None,
+    ) -> tuple[Float[Tensor, "batch time dim"], Float[Tensor, "batch heads time time"]]:
+        """Every element attends as the last of the sequence that ends with it: none sees what follows.
+
+        A mechanism that cannot be causal forecasts so. Here each prefix is a sequence of its own; subclasses
+        may know a shorter way.
+
+        Args:
+            queries: q, (batch, T, dim).
+            keys: k, likewise.
+            values: v, likewise.
+            mask: (batch, T), False where an element takes no part.
+            bias: As of `forward`.
+
+        Returns:
+            As of `forward`; row i is what `forward` gives for the last of elements 0 to i.
+
+        Raises:
+            ArgumentError: As of `forward`.
+
+        Example: where every element counts the same, each one sees the mean of what came until then.
+            >>> x = torch.tensor([[[0.0], [1.0], [5.0]]])
+            >>> build("uniform", dim=1, causal=False).over_prefixes(x, x, x)[1][0, 0].round(decimals=2)
+            tensor([[1.0000, 0.0000, 0.0000],
+                    [0.5000, 0.5000, 0.0000],
+                    [0.3300, 0.3300, 0.3300]])
+        """
+        self._check(queries, keys, values, bias)
+        batch, steps = queries.shape[:2]
+        seen = torch.ones(steps, steps, dtype=torch.bool, device=queries.device).tril()
+        seen = (seen if mask is None else seen & mask[:, None]).expand(batch, steps, steps)
+        elements = [one.repeat_interleave(steps, dim=0) for one in (queries, keys, values)]
+        own = None if bias is None else bias.expand(batch, -1, -1, -1).repeat_interleave(steps, dim=0)
+        found = self(*elements, seen.flatten(0, 1), bias=own)
+        last = torch.arange(steps, device=queries.device)
+        output, weights = (torch.unflatten(one, 0, (batch, steps)) for one in found)
+        return output[:, last, last], weights[:, last, :, last].movedim(0, 2)
 
     @abstractmethod
     def attend(

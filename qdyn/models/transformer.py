@@ -126,7 +126,8 @@ class Transformer(ConditionedModel):
         if self.graph_bins is not None:
             drawn = self.graph_bias(self.graph_bins(inputs))
             bias = drawn if bias is None else drawn + bias
-        if self.config.causal:
+        if self.config.causal or self.config.blocks == 1:
+            # A single block meets elements that nothing has seen yet: only its attention knows of prefixes.
             return self._pass(inputs, mask, conditions, bias)
         batch, steps = inputs.shape[:2]
         prefixes = torch.ones(steps, steps, dtype=torch.bool, device=inputs.device).tril()
@@ -277,6 +278,7 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig, width: int, *, adapted: bool = False) -> None:
         super().__init__()
         options = dict(config.attention_options)
+        self.over_prefixes = config.blocks == 1 and not config.causal
         self.attention = build_attention(
             config.attention, dim=width, heads=config.heads, causal=config.causal, **options
         )
@@ -293,7 +295,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
         """The block's output (B, T, width) and attention weights (B, heads, T, T)."""
         hidden = self.norm_attention(x)
-        output, weights = self.attention(hidden, hidden, hidden, mask, bias=bias)
+        attend = self.attention.over_prefixes if self.over_prefixes else self.attention
+        output, weights = attend(hidden, hidden, hidden, mask, bias=bias)
         x = self.adapter(x + output)
         if self.feed_forward is not None:
             x = x + self.feed_forward(self.norm_feed_forward(x))

@@ -258,6 +258,18 @@ class FrozenAttention(Attention):
         """See `Attention.attend`."""
         return self.held.attend(queries, keys, values, allowed, bias)
 
+    def over_prefixes(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None = None,
+        *,
+        bias: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """See `Attention.over_prefixes`."""
+        return self.held.over_prefixes(queries, keys, values, mask, bias=bias)
+
 
 def _check_heads(dim: int, heads: int) -> None:
     if dim % heads:

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from qdyn.attention.mechanism import Attention, register_attention
-from qdyn.attention.pair_weights import biased_weights
+from qdyn.attention.pair_weights import allowed_pairs, biased_weights
+from qdyn.attention.quantum_walks import prefix_walks, symmetric, walk
 from qdyn.checks import check_positive
 from qdyn.circuits.circuit import Circuit
 from qdyn.circuits.encodings.state_preparation import unitary_circuit
@@ -47,7 +46,8 @@ class DoublyStochasticAttention(Attention):
     Sees all elements: a triangular doubly stochastic matrix is the identity, so it cannot be causal. An
     element that a mask leaves out keeps to itself. A bias, made symmetric, multiplies H_ij by exp(b_ij).
 
-    Parameters: 4 dim^2 + heads. Device: T circuits of log2(T) qubits and about T^2 gates. Simulation: T^3.
+    Parameters: 4 dim^2 + heads. Device: T circuits of log2(T) qubits and about T^2 gates. Simulation: T^3,
+    of all prefixes together too.
 
     Args:
         dim: A multiple of heads.
@@ -98,17 +98,37 @@ class DoublyStochasticAttention(Attention):
         self, queries: Tensor, keys: Tensor, allowed: Tensor | None = None, bias: Tensor | None = None
     ) -> Tensor:
         """exp(-i tau H) of every head, (batch, heads, T, T)."""
-        q, k = self.split_heads(self.query(queries)), self.split_heads(self.key(keys))
-        scores = q @ k.mT / math.sqrt(self.dim / self.heads)
         if allowed is None:
-            allowed = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device)
+            steps = queries.shape[1]
+            allowed = torch.ones(steps, steps, dtype=torch.bool, device=queries.device)
         together = allowed & allowed.mT
-        hopping = symmetric(biased_weights(scores, together, None if bias is None else symmetric(bias)))
-        cosine, sine, *_ = _CosineAndSine.apply(self.time * hopping)  # type: ignore[no-untyped-call]
+        cosine, sine = walk(self.time * self._hopping(queries, keys, together, bias))
         # What hops nowhere keeps to itself; eigenvectors leave a rounding error of it elsewhere.
-        itself = torch.eye(scores.shape[-1], dtype=torch.bool, device=scores.device)
+        itself = torch.eye(allowed.shape[-1], dtype=torch.bool, device=queries.device)
         alone = ~(together & ~itself).any(dim=-1, keepdim=True)
         return torch.complex(cosine, -sine).masked_fill((alone | alone.mT) & ~itself, 0.0)
+
+    def over_prefixes(
+        self,
+        queries: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        mask: Tensor | None = None,
+        *,
+        bias: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """See `Attention.over_prefixes`: one walk from the last element of each prefix, all at a time."""
+        self._check(queries, keys, values, bias)
+        allowed = allowed_pairs(len(queries), queries.shape[1], mask, causal=False, device=queries.device)
+        cosine, sine = prefix_walks(self.time * self._hopping(queries, keys, allowed & allowed.mT, bias))
+        weights = (cosine.square() + sine.square()).mT
+        return self.output(self.join_heads(weights @ self.split_heads(self.value(values)))), weights
+
+    def _hopping(self, queries: Tensor, keys: Tensor, together: Tensor, bias: Tensor | None) -> Tensor:
+        """H of every head between the elements that meet."""
+        q, k = self.split_heads(self.query(queries)), self.split_heads(self.key(keys))
+        scores = q @ k.mT / math.sqrt(self.dim / self.heads)
+        return symmetric(biased_weights(scores, together, None if bias is None else symmetric(bias)))
 
     @torch.no_grad()
     def circuit(self, queries: Tensor, keys: Tensor, row: int, column: int, *, head: int = 0) -> Program:
@@ -127,52 +147,10 @@ class DoublyStochasticAttention(Attention):
         padded = torch.eye(2**n_qubits, dtype=torch.complex128)
         padded[:steps, :steps] = unitary
         circuit = Circuit(position=n_qubits)
-        for place, walk in ((column, True), (row, False)):
+        for place, walking in ((column, True), (row, False)):
             for qubit in range(n_qubits):
                 if place >> (n_qubits - 1 - qubit) & 1:
                     circuit.x(qubit)
-            if walk:
+            if walking:
                 circuit.compose(unitary_circuit(padded))
         return Program(circuit, {}, AllZero(tuple(range(n_qubits))))
-
-
-class _CosineAndSine(torch.autograd.Function):
-    """Cosine and sine of real symmetric matrices, by their eigenvectors.
-
-    What PyTorch has costs much more here: a complex exponential, and a gradient that exponentiates matrices
-    of twice the size, while the gradient of eigenvectors divides by differences of eigenvalues, which may
-    vanish. With M = V diag(m) V^T and G = V^T G_f V the gradient of f is V (G_ij f[m_i, m_j]) V^T (J. L.
-    Daleckii, S. G. Krein, Am. Math. Soc. Transl. 47, 1, 1965), and the divided differences of the two
-    functions are finite for all pairs: with s, h the half sum and half difference of m_i and m_j,
-
-        cos[m_i, m_j] = -sin(s) sin(h) / h,      sin[m_i, m_j] = cos(s) sin(h) / h.
-    """
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(matrices: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        values, vectors = torch.linalg.eigh(matrices)
-        cosine, sine = ((vectors * one[..., None, :]) @ vectors.mT for one in (values.cos(), values.sin()))
-        return cosine, sine, values, vectors
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-        ctx.mark_non_differentiable(*output[2:])
-        ctx.save_for_backward(*output[2:])
-
-    @staticmethod
-    def backward(ctx: Any, *arriving: Tensor) -> Tensor:
-        values, vectors = ctx.saved_tensors
-        of_cosine, of_sine = (vectors.mT @ symmetric(one) @ vectors for one in arriving[:2])
-        half_sum = (values[..., :, None] + values[..., None, :]) / 2
-        half_difference = (values[..., :, None] - values[..., None, :]) / 2
-        ratio = torch.sinc(half_difference / math.pi)
-        inner = (of_sine * half_sum.cos() - of_cosine * half_sum.sin()) * ratio
-        gradient: Tensor = vectors @ inner @ vectors.mT
-        return gradient
-
-
-def symmetric(matrices: Float[Tensor, "*batch n n"]) -> Float[Tensor, "*batch n n"]:
-    """(M + M^T) / 2."""
-    return (matrices + matrices.mT) / 2
