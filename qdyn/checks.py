@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,13 @@ def check_choice(name: str, value: str, valid: Iterable[str]) -> None:
 
 
 def check_integer(name: str, value: Any, *, minimum: int, maximum: int | None = None) -> int:
-    """Return ``value`` as an int, refusing booleans, fractions and values outside [minimum, maximum]."""
+    """Return ``value`` as an int, refusing booleans, fractions and values outside [minimum, maximum].
+
+    >>> [check_integer("n_sites", n, minimum=1) for n in np.arange(2, 5)]
+    [2, 3, 4]
+    """
     rule = f"an integer >= {minimum}" if maximum is None else f"an integer in [{minimum}, {maximum}]"
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or value < minimum or (maximum is not None and value > maximum):
         raise ArgumentError(f"Argument `{name}` must be {rule}, but is {value!r}.")
     return int(value)

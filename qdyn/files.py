@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from qdyn.errors import OutputError
 
 
@@ -68,6 +70,8 @@ def _nan_to_null(content: Any) -> Any:
         return {str(key): _nan_to_null(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return [_nan_to_null(value) for value in content]
+    if isinstance(content, np.generic):
+        content = content.item()
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content

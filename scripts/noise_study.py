@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import qdyn
-from qdyn.attention.qsa.measured_loss import loss_from_results, loss_programs
+from qdyn.attention.qsa.measured_loss import loss_programs, measure_loss
 from qdyn.circuits.ansatz.variational import hardware_efficient_unitary
 from qdyn.circuits.counting import count_circuit
 from qdyn.circuits.executors.noise import GateNoise
@@ -51,11 +51,7 @@ def main() -> None:
         rows = []
         for rate in RATES:
             noise = model(rate) if rate else None
-            results = [
-                qdyn.run_circuit(one, backend="cudaq", target="density-matrix-cpu", noise=noise)
-                for one in programs
-            ]
-            loss = loss_from_results(*results, steps=2)
+            loss = measure_loss(programs, steps=2, backend="cudaq", target="density-matrix-cpu", noise=noise)
             row = [float(number) for number in (loss.mu, loss.zeta, loss.fidelity, loss.loss_b)]
             print(f"{name:>18} {rate:8.0e} {row[0]:9.5f} {row[1]:9.5f} {row[2]:8.4f} {row[3]:8.4f}")
             rows.append(row)

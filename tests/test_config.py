@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qdyn.checks import check_integer
 from qdyn.config import build, override, read_yaml, to_mapping, to_yaml
-from qdyn.errors import ConfigError
+from qdyn.errors import ArgumentError, ConfigError
 
 
 @dataclass(frozen=True)
@@ -212,3 +213,18 @@ def test_bad_overrides(assignment: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message) as problem:
         override({"name": "a"}, assignment)
     one_line(problem)
+
+
+def test_numbers_of_numpy_are_written_as_python_writes_them() -> None:
+    given = Outer(
+        "a", Inner(steps=np.int64(3), rate=np.float64(0.5)), seeds=(np.int32(1),), flag=np.bool_(True)
+    )  # type: ignore[arg-type]
+    assert to_yaml(to_mapping(given)) == to_yaml(to_mapping(Outer("a", Inner(3, 0.5), (1,), flag=True)))
+
+
+@pytest.mark.parametrize(
+    "wrong", [True, np.bool_(True), 2.0, np.float64(2.0), "2", None, np.int64(0), np.array([2])]
+)
+def test_whole_numbers_are_those_that_count(wrong: object) -> None:
+    with pytest.raises(ArgumentError, match="must be an integer >= 1"):
+        check_integer("steps", wrong, minimum=1)

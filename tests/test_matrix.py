@@ -42,11 +42,11 @@ def test_every_mechanism_on_every_task(
     name: str, datasets: Mapping[str, SequenceDataset], tmp_path: Path
 ) -> None:
     for task, dataset in datasets.items():
-        trial, model = try_attention(name, dataset)
-        assert trial.trained, f"{name} on {TASKS[task]}: {trial.refusal}"
+        cell, model = try_attention(name, dataset)
+        assert cell.trained, f"{name} on {TASKS[task]}: {cell.refusal}"
         assert model is not None
-        assert len(trial.losses) == 3
-        assert len(set(trial.losses)) == 3, f"{name} on {TASKS[task]}: nothing was learnt"
+        assert len(cell.losses) == 3
+        assert len(set(cell.losses)) == 3, f"{name} on {TASKS[task]}: nothing was learnt"
         save_file(model.state_dict(), tmp_path / "weights.safetensors")
         other = build_model(model.config, dataset.metadata, seed=1)
         assert isinstance(other, torch.nn.Module)
@@ -64,11 +64,11 @@ def test_pairs_that_make_no_sense_are_refused(datasets: Mapping[str, SequenceDat
         ("gaussian_projected", {"options": {"projection": False}}, "must not be false"),
         ("no_such_attention", {"causal": True}, "valid:"),
     ):
-        trial, model = try_attention(name, dataset, **settings)  # type: ignore[arg-type]
+        cell, model = try_attention(name, dataset, **settings)  # type: ignore[arg-type]
         assert model is None
-        assert message in trial.refusal
-        assert "\n" not in trial.refusal
-    assert "| refused |" in matrix_table([trial])
+        assert message in cell.refusal
+        assert "\n" not in cell.refusal
+    assert "| refused |" in matrix_table([cell])
 
 
 def test_a_mechanism_of_ones_own_stands_in_the_matrix(datasets: Mapping[str, SequenceDataset]) -> None:
@@ -94,10 +94,10 @@ def test_a_mechanism_of_ones_own_stands_in_the_matrix(datasets: Mapping[str, Seq
     register_attention("nearest_example")(Nearest)
     try:
         assert "nearest_example" in qdyn.attention.names()
-        trials = attention_matrix(datasets.values(), attentions=["softmax", "nearest_example"])
-        assert all(trial.trained for trial in trials)
-        assert len(trials) == 2 * len(TASKS)
-        assert matrix_table(trials).count("\n") == 3
+        cells = attention_matrix(datasets.values(), attentions=["softmax", "nearest_example"])
+        assert all(cell.trained for cell in cells)
+        assert len(cells) == 2 * len(TASKS)
+        assert matrix_table(cells).count("\n") == 3
     finally:
         unregister_attention("nearest_example")
 

@@ -194,20 +194,17 @@ def _draw(program: Program, path: Path) -> None:
 
 
 def _measured(options: Any, model: QSAPredictor, batch: Batch, programs: tuple[Program, Program]) -> str:
-    import numpy as np
     import torch
 
-    from qdyn.attention.qsa.measured_loss import loss_from_results
-    from qdyn.circuits.executors.execution import run_circuit
+    from qdyn.attention.qsa.measured_loss import measure_loss
 
-    backend = "cudaq" if options.target else "torch"
-    seeds = np.random.SeedSequence(options.seed).generate_state(2).tolist()
-    found = loss_from_results(
-        *(
-            run_circuit(program, backend=backend, target=options.target, shots=options.shots, seed=seed)
-            for program, seed in zip(programs, seeds, strict=True)
-        ),
+    found = measure_loss(
+        programs,
         steps=options.steps,
+        shots=options.shots,
+        seed=options.seed,
+        backend="cudaq" if options.target else "torch",
+        target=options.target,
     )
     with torch.no_grad():
         closed = model(batch.inputs, batch.targets, batch.mask)

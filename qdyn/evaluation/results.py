@@ -212,11 +212,11 @@ def decisive(metrics: Collection[str]) -> str:
 def with_error(mean: float, error: float | None) -> str:
     """A value and its standard error in the last digits, as physicists write it.
 
-    >>> with_error(0.1889, 0.0131), with_error(12.34, 1.26), with_error(0.25, None)
-    ('0.189(13)', '12.3(13)', '0.250')
+    >>> with_error(0.1889, 0.0131), with_error(12.34, 1.26), with_error(0.25, None), with_error(2e-9, 1e-9)
+    ('0.189(13)', '12.3(13)', '0.250', '2.0e-09')
     """
     if error is None or not math.isfinite(error) or error < 5e-4:
-        return f"{mean:.3f}"
+        return f"{mean:.1e}" if 0 < abs(mean) < 5e-4 else f"{mean:.3f}"
     digits = _digits(error)
     return f"{mean:.{digits}f}({round(error * 10**digits)})"
 

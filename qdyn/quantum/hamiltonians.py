@@ -199,7 +199,7 @@ class LatticeHamiltonian(Hamiltonian):
         return chain_bonds(self.n_sites, periodic=self.periodic)
 
     def __post_init__(self) -> None:
-        check_integer("n_sites", self.n_sites, minimum=1)
+        object.__setattr__(self, "n_sites", check_integer("n_sites", self.n_sites, minimum=1))
         if self.bonds is not None:
             if self.periodic:
                 raise ArgumentError("Argument `periodic` closes a chain, and cannot be used with `bonds`.")

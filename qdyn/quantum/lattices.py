@@ -30,7 +30,7 @@ def chain_bonds(n_sites: int, *, periodic: bool = False) -> tuple[tuple[int, int
         >>> chain_bonds(3, periodic=True)
         ((0, 1), (1, 2), (2, 0))
     """
-    check_integer("n_sites", n_sites, minimum=1)
+    n_sites = check_integer("n_sites", n_sites, minimum=1)
     _check_ring("n_sites", n_sites, periodic)
     return tuple(_line(list(range(n_sites)), periodic))
 
@@ -54,7 +54,7 @@ def ladder_bonds(n_rungs: int, *, periodic: bool = False) -> tuple[tuple[int, in
         >>> ladder_bonds(2)
         ((0, 2), (1, 3), (0, 1), (2, 3))
     """
-    check_integer("n_rungs", n_rungs, minimum=1)
+    n_rungs = check_integer("n_rungs", n_rungs, minimum=1)
     _check_ring("n_rungs", n_rungs, periodic)
     legs = [bond for leg in (0, 1) for bond in _line([2 * rung + leg for rung in range(n_rungs)], periodic)]
     return (*legs, *((2 * rung, 2 * rung + 1) for rung in range(n_rungs)))
@@ -77,9 +77,10 @@ def square_bonds(n_rows: int, n_columns: int, *, periodic: bool = False) -> tupl
         >>> square_bonds(2, 2)
         ((0, 1), (2, 3), (0, 2), (1, 3))
     """
-    for name, size in (("n_rows", n_rows), ("n_columns", n_columns)):
-        check_integer(name, size, minimum=1)
-        _check_ring(name, size, periodic)
+    n_rows = check_integer("n_rows", n_rows, minimum=1)
+    n_columns = check_integer("n_columns", n_columns, minimum=1)
+    _check_ring("n_rows", n_rows, periodic)
+    _check_ring("n_columns", n_columns, periodic)
     rows = [[row * n_columns + column for column in range(n_columns)] for row in range(n_rows)]
     columns = [list(column) for column in zip(*rows, strict=True)]
     return tuple(bond for line in (*rows, *columns) for bond in _line(line, periodic))
@@ -95,7 +96,7 @@ def all_pairs(n_sites: int) -> tuple[tuple[int, int], ...]:
         >>> all_pairs(3)
         ((0, 1), (0, 2), (1, 2))
     """
-    check_integer("n_sites", n_sites, minimum=1)
+    n_sites = check_integer("n_sites", n_sites, minimum=1)
     return tuple((i, j) for i in range(n_sites) for j in range(i + 1, n_sites))
 
 

@@ -106,7 +106,7 @@ class LongRangeIsing(Hamiltonian):
     )
 
     def __post_init__(self) -> None:
-        check_integer("n_sites", self.n_sites, minimum=1)
+        object.__setattr__(self, "n_sites", check_integer("n_sites", self.n_sites, minimum=1))
         self._settle_couplings({"bond": len(all_pairs(self.n_sites)), "site": self.n_sites})
         if bool((self.parameters["exponent"] < 0).any()):
             raise ArgumentError(

@@ -26,7 +26,7 @@ _WIDTH, _LONGEST, _SEQUENCES = 8, 8, 4
 
 
 @dataclass(frozen=True)
-class Trial:
+class MatrixCell:
     """A mechanism on a dataset.
 
     Attributes:
@@ -56,7 +56,7 @@ def try_attention(
     causal: bool | None = None,
     steps: int = 2,
     seed: int = 0,
-) -> tuple[Trial, Transformer | None]:
+) -> tuple[MatrixCell, Transformer | None]:
     """Train a small transformer with one mechanism for a few steps on a few short sequences.
 
     Args:
@@ -76,8 +76,8 @@ def try_attention(
     Example:
         >>> words = torch.randint(0, 5, (4, 7), generator=torch.Generator().manual_seed(0))
         >>> dataset = SequenceDataset.from_arrays(words, kind="token", dimension=5, name="words")
-        >>> trial, _ = try_attention("fidelity", dataset)
-        >>> trial.trained, len(trial.losses)
+        >>> cell, _ = try_attention("fidelity", dataset)
+        >>> cell.trained, len(cell.losses)
         (True, 3)
         >>> try_attention("doubly_stochastic", dataset, causal=True)[0].refusal[:70]
         "Argument `causal` must be False for the attention 'doubly_stochastic':"
@@ -97,7 +97,7 @@ def try_attention(
         )
         model = build_model(config, dataset.metadata, seed=seed)
     except QdynError as problem:
-        return Trial(attention, dataset.metadata.name, refusal=str(problem)), None
+        return MatrixCell(attention, dataset.metadata.name, refusal=str(problem)), None
     assert isinstance(model, Transformer)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []
@@ -109,12 +109,12 @@ def try_attention(
             loss.backward()  # type: ignore[no-untyped-call]
             _check_finite(model, attention, dataset, losses[-1])
             optimiser.step()
-    return Trial(attention, dataset.metadata.name, tuple(losses)), model
+    return MatrixCell(attention, dataset.metadata.name, tuple(losses)), model
 
 
 def attention_matrix(
     datasets: Iterable[SequenceDataset], *, attentions: Sequence[str] | None = None, steps: int = 2
-) -> list[Trial]:
+) -> list[MatrixCell]:
     """Every mechanism on every dataset; see `try_attention`.
 
     Args:
@@ -127,23 +127,24 @@ def attention_matrix(
     return [try_attention(name, dataset, steps=steps)[0] for name in chosen for dataset in held]
 
 
-def matrix_table(trials: Sequence[Trial]) -> str:
+def matrix_table(cells: Sequence[MatrixCell]) -> str:
     """The matrix in Markdown: a line a mechanism, a column a dataset; a pair that trains gets its last loss.
 
     Example:
-        >>> print(matrix_table([Trial("softmax", "words", (1.2, 1.125)), Trial("mine", "words", (), "no.")]))
+        >>> trained = MatrixCell("softmax", "words", (1.2, 1.125))
+        >>> print(matrix_table([trained, MatrixCell("mine", "words", (), "no.")]))
         | attention | words |
         |---|---|
         | softmax | 1.12 |
         | mine | refused |
     """
-    columns = list(dict.fromkeys(trial.dataset for trial in trials))
+    columns = list(dict.fromkeys(cell.dataset for cell in cells))
     lines = [f"| attention | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    found = {(trial.attention, trial.dataset): trial for trial in trials}
-    for name in dict.fromkeys(trial.attention for trial in trials):
-        cells = [found.get((name, column)) for column in columns]
+    found = {(cell.attention, cell.dataset): cell for cell in cells}
+    for name in dict.fromkeys(cell.attention for cell in cells):
+        row = [found.get((name, column)) for column in columns]
         said = [
-            "" if cell is None else f"{cell.losses[-1]:.3g}" if cell.trained else "refused" for cell in cells
+            "" if cell is None else f"{cell.losses[-1]:.3g}" if cell.trained else "refused" for cell in row
         ]
         lines.append(f"| {name} | {' | '.join(said)} |")
     return "\n".join(lines)

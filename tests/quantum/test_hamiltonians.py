@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
 from qdyn.errors import ArgumentError, MemoryLimitError
 from qdyn.quantum.hamiltonians import TransverseFieldIsing
-from qdyn.quantum.lattices import chain_bonds
+from qdyn.quantum.lattices import chain_bonds, square_bonds
 from qdyn.quantum.states import haar_random_states
 
 PAULI = {
@@ -168,3 +171,16 @@ def test_a_matrix_that_cannot_fit_is_refused() -> None:
         TransverseFieldIsing(40).to_dense()
     with pytest.raises(MemoryLimitError, match="sparse Hamiltonian of 50 sites"):
         TransverseFieldIsing(50).to_sparse()
+
+
+def test_sizes_may_come_from_numpy() -> None:
+    """In a process of its own: type checks at run time, which the other tests have, want an `int`."""
+    program = (
+        "import numpy as np; from qdyn import LongRangeIsing, TransverseFieldIsing, square_bonds\n"
+        "for n in np.arange(3, 5):\n"
+        "    bonds = square_bonds(n, np.uint8(2))\n"
+        "    print(TransverseFieldIsing(n), LongRangeIsing(n_sites=n).n_sites, bonds)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    wanted = [f"{TransverseFieldIsing(n)!r} {n} {square_bonds(n, 2)!r}" for n in (3, 4)]
+    assert found.stdout.splitlines() == wanted

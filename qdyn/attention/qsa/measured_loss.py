@@ -44,47 +44,44 @@ class MeasuredLoss:
 
 
 def measure_loss(
-    x: Tensor,
-    y: Tensor,
-    query_key_angles: Tensor,
-    value_angles: Tensor,
+    programs: tuple[Program, Program],
     *,
+    steps: int,
     shots: int | tuple[int, int] | None = None,
     seed: int | None = None,
-    circuit: dict[str, Any] | None = None,
     **run: Any,
 ) -> MeasuredLoss:
     """Measure L_B by running the circuits of mu and of zeta.
 
     Args:
-        x: inputs, as in `qsa_circuit`.
-        y: targets.
-        query_key_angles: angles of W.
-        value_angles: angles of V.
+        programs: the two circuits, from `loss_programs`.
+        steps: T, the predictions in a sequence.
         shots: for each circuit, or (for mu, for zeta), see qdyn.circuits.executors.shots.shots_for_loss; None
             for exact values.
         seed: seed of the shots.
-        circuit: further arguments of `qsa_circuit`: kernel, degree, beta, phases, leverage, ansatz.
         run: further arguments of `run_circuit`: backend, target, noise, gradient, ...
 
     Returns:
         The loss, differentiable as `run_circuit` makes its values, with intervals where shots were taken.
 
+    Raises:
+        ArgumentError: shots for one circuit only, or what `run_circuit` refuses.
+
     Example: a sequence that stands still under identities has mu = 1.
         >>> still = torch.tensor([[1.0, 0.0]] * 4)
         >>> angles = torch.zeros(1, 1, 3)
-        >>> loss = measure_loss(still, still, angles, angles, circuit={"kernel": "monomial", "degree": 1})
+        >>> programs = loss_programs(still, still, angles, angles, kernel="monomial", degree=1)
+        >>> loss = measure_loss(programs, steps=4)
         >>> [round(float(number), 4) for number in (loss.mu, loss.zeta, loss.fidelity)]
         [1.0, 0.75, 0.8333]
     """
-    programs = loss_programs(x, y, query_key_angles, value_angles, **(circuit or {}))
     share = shots if isinstance(shots, tuple) else (shots, shots)
     seeds = [None, None] if seed is None else np.random.SeedSequence(seed).generate_state(2).tolist()
     mu, zeta = (
         run_circuit(program, shots=own_shots, seed=own_seed, **run)
         for program, own_shots, own_seed in zip(programs, share, seeds, strict=True)
     )
-    return loss_from_results(mu, zeta, steps=x.shape[-2])
+    return loss_from_results(mu, zeta, steps=steps)
 
 
 def loss_programs(

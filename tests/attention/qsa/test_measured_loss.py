@@ -36,7 +36,7 @@ def closed_form(instance: Instance) -> Any:
 def test_the_exact_loss_is_the_closed_form_with_its_gradient(instance: Instance) -> None:
     x, y, w, v = (tensor.clone() for tensor in instance)
     w.requires_grad_(), v.requires_grad_()
-    loss = measure_loss(x, y, w, v, circuit=CIRCUIT)
+    loss = measure_loss(loss_programs(x, y, w, v, **CIRCUIT), steps=2)
     expected = closed_form((x, y, w, v))
     assert abs(float((loss.loss_b - expected.loss_b).detach())) < 1e-12
     for ours, theirs in zip(
@@ -105,7 +105,7 @@ def test_the_shot_budget_gives_the_wanted_error(instance: Instance) -> None:
     ]
     losses = -log_ratio_interval((hits[0], hits[1]), budget)[0]
     assert 0.093 < losses.std() < 0.107
-    once = measure_loss(*instance, shots=budget, seed=1, circuit=CIRCUIT)
+    once = measure_loss(loss_programs(*instance, **CIRCUIT), steps=2, shots=budget, seed=1)
     assert once.loss_b_interval is not None
     width = float(once.loss_b_interval[1] - once.loss_b_interval[0])
     assert 0.9 < width / (2 * 1.96 * 0.1) < 1.1
@@ -113,9 +113,9 @@ def test_the_shot_budget_gives_the_wanted_error(instance: Instance) -> None:
 
 def test_mixed_shots_and_a_named_observable_are_refused(instance: Instance, as_user: None) -> None:
     with pytest.raises(ArgumentError, match="both circuits shots or none"):
-        measure_loss(*instance, shots=(10, None), circuit=CIRCUIT)  # type: ignore[arg-type]
+        measure_loss(loss_programs(*instance, **CIRCUIT), steps=2, shots=(10, None))  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="must not name an observable"):
-        measure_loss(*instance, circuit={"observable": "nu"})
+        loss_programs(*instance, observable="nu")
     with pytest.raises(ArgumentError, match=r"`mu` must lie in \(0, 1\)"):
         shots_for_loss(0.1, mu=0.0, zeta=0.5)
 
@@ -129,8 +129,8 @@ def train(instance: Instance, *, shots: int | None = None, **run: Any) -> list[f
     optimiser = torch.optim.Adam(parameters, lr=0.1)
     losses = []
     for step in range(20):
-        circuit = {**CIRCUIT, "phases": parameters[2]}
-        loss = measure_loss(x, y, *parameters[:2], circuit=circuit, shots=shots, seed=step, **run).loss_b
+        programs = loss_programs(x, y, *parameters[:2], **CIRCUIT, phases=parameters[2])
+        loss = measure_loss(programs, steps=2, shots=shots, seed=step, **run).loss_b
         losses.append(float(loss.detach()))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
