@@ -79,8 +79,8 @@ def table(found: TaskFindings) -> list[str]:
     metric, untrained = found.metric, found.ground.untrained
     lines = [
         f"| model | attention | trained numbers | of the attention | train {metric} | test {metric} "
-        "| minus control | minus frozen | seconds |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| minus control | minus frozen |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     rows = [(one.figures["test"][metric].mean, name, one) for name, one in found.results.items()]
     rows += [(one.figures["test"][metric].mean, key, one) for key, one in untrained.items()]
@@ -88,13 +88,13 @@ def table(found: TaskFindings) -> list[str]:
         test = str(one.figures["test"][metric])
         if name not in found.own:
             label = f"*{one.label}*, knows the answer" if one.standing == "oracle" else f"*{one.label}*"
-            lines.append(f"| {label} | – | {one.parameters or '–'} | – | – | {test} | – | – | – |")
+            lines.append(f"| {label} | – | {one.parameters or '–'} | – | – | {test} | – | – |")
             continue
         differences = [
             _shown(pairs.get(name)) for pairs in (found.said.against_control, found.said.against_frozen)
         ]
         cells = [f"**{name}**", role_of(name), str(one.parameters), str(found.own[name].matched.weights)]
-        cells += [str(one.figures["train"][metric]), test, *differences, f"{one.seconds:.0f}"]
+        cells += [str(one.figures["train"][metric]), test, *differences]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
