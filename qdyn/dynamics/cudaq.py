@@ -75,7 +75,7 @@ def estimate_cudaq(problem: Problem) -> Estimate:
     rounding = 1e-13 * (10 + norm * span) + (1e-7 if problem.dtype == torch.complex64 else 0)
     error = max(rounding, problem.error or _DEFAULT_ERROR)
     rate = norm / problem.n_sites
-    steps = problem.n_times + span * rate / (50 * error) ** (1 / _ORDER)
+    steps = problem.n_stretches + span * rate / (50 * error) ** (1 / _ORDER)
     gates = 40 * problem.n_sites * steps * problem.n_trajectories
     memory = 16 * problem.dimension * (problem.n_trajectories + 24) + 512 * 2**20
     return Estimate(error, memory, 2.0 + gates * (1e-5 + 2e-7 * problem.dimension))

@@ -79,6 +79,18 @@ class Problem:
         """Number of times."""
         return self.times.shape[0]
 
+    @cached_property
+    def n_stretches(self) -> int:
+        """How many stretches no step may cross the end of: at the times, and where samples of a drive lie.
+
+        Raises:
+            ArgumentError: the samples of a drive do not cover the times.
+        """
+        if not isinstance(self.hamiltonian, DrivenHamiltonian):
+            return self.n_times
+        first, last = min(0.0, float(self.times[0])), max(0.0, float(self.times[-1]))
+        return self.n_times + len(self.hamiltonian.breaks(first, last))
+
     @property
     def n_sites(self) -> int:
         """Number of sites."""

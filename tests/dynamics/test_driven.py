@@ -149,3 +149,17 @@ def test_what_cannot_be_followed_is_named() -> None:
     wild = DrivenHamiltonian(TransverseFieldIsing(2), [(lambda _: float("nan"), TransverseFieldIsing(2))])
     with pytest.raises(ArgumentError, match="must be finite"):
         evolve(wild, psi0, [0.5])
+
+
+def test_a_pulse_of_many_samples_goes_to_the_method_of_short_stretches() -> None:
+    """No step crosses a sample: a formula whose every step is dear must not be chosen for its long steps."""
+    times = np.linspace(0.0, 2.0, 401)
+    shaken = TransverseFieldIsing(4, coupling=0.0, field=0.5)
+    sampled = DrivenHamiltonian(TransverseFieldIsing(4), [(SampledDrive(times, np.cos(3 * times)), shaken)])
+    smooth = DrivenHamiltonian(TransverseFieldIsing(4), [(lambda t: math.cos(3 * t), shaken)])
+    psi0, wanted = basis_state("0110"), [0.5, 2.0]
+    found = evolve(sampled, psi0, wanted)
+    assert found.method == "magnus"
+    # Straight lines miss the cosine by 9 / 8 of the squared distance of samples.
+    expected = evolve(smooth, psi0, wanted, error=1e-10).states
+    torch.testing.assert_close(found.states, expected, rtol=0, atol=2 * 4 * 0.5 * 9 / 8 * 0.005**2)
