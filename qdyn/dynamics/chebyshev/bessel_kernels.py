@@ -37,28 +37,36 @@ def count_terms(arguments, tolerance):
 @compiled
 @no_type_check
 def bessel(arguments, n_terms):
-    """J_k(x) for k = 0 ... n_terms - 1 and each x >= 0, by Miller's backward recurrence."""
+    """J_k(x) for k = 0 ... n_terms - 1 and each x >= 0."""
     table = np.zeros((arguments.size, n_terms))
     for place in range(arguments.size):
-        x = arguments[place]
-        if x < 1e-30:
-            table[place, 0] = 1
-            if n_terms > 1:
-                table[place, 1] = x / 2
-            continue
-        top = int(max(float(n_terms), x)) + 40 + int(6 * x ** (1 / 3))
-        higher, current, norm = 0.0, 1e-250, 0.0
-        for order in range(top, 0, -1):
-            lower = 2 * order / x * current - higher
-            higher, current = current, lower
-            if order - 1 < n_terms:
-                table[place, order - 1] = current
-            if order % 2 == 1:
-                norm += current if order == 1 else 2 * current
-            if abs(current) > 1e200:
-                higher, current, norm = higher * 1e-250, current * 1e-250, norm * 1e-250
-                for column in range(order - 1, n_terms):
-                    table[place, column] *= 1e-250
-        for column in range(n_terms):
-            table[place, column] /= norm
+        fill_bessel(table[place], arguments[place])
     return table
+
+
+@compiled
+@no_type_check
+def fill_bessel(row, x):
+    """row[k] = J_k(x), x >= 0, by Miller's backward recurrence."""
+    n_terms = row.size
+    if x < 1e-30:
+        row[:] = 0
+        row[0] = 1
+        if n_terms > 1:
+            row[1] = x / 2
+        return
+    top = int(max(float(n_terms), x)) + 40 + int(6 * x ** (1 / 3))
+    higher, current, norm = 0.0, 1e-250, 0.0
+    for order in range(top, 0, -1):
+        lower = 2 * order / x * current - higher
+        higher, current = current, lower
+        if order - 1 < n_terms:
+            row[order - 1] = current
+        if order % 2 == 1:
+            norm += current if order == 1 else 2 * current
+        if abs(current) > 1e200:
+            higher, current, norm = higher * 1e-250, current * 1e-250, norm * 1e-250
+            for column in range(order - 1, n_terms):
+                row[column] *= 1e-250
+    for column in range(n_terms):
+        row[column] /= norm

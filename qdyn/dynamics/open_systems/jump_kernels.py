@@ -14,6 +14,7 @@ from typing import no_type_check
 
 import numpy as np
 
+from qdyn.dynamics.chebyshev.bessel_kernels import fill_bessel
 from qdyn.dynamics.chebyshev.combination_kernels import GROUP, add_group, row
 from qdyn.quantum.compiling import compiled
 from qdyn.quantum.product_kernels import apply, prepare
@@ -40,26 +41,8 @@ def _tabulate(weights, slope, orders, radius, shift, offset, growth, tolerance, 
 
     Returns how many are needed: what is left out, with |T_k| <= (1 + sqrt 2) growth^k, stays below tolerance.
     """
-    x = radius * offset
-    bessels[:] = 0.0
-    if x < 1e-30:
-        bessels[0] = 1.0
-    else:
-        top = max(orders, int(x)) + 30 + int(6 * x ** (1 / 3))
-        higher, current, norm = 0.0, 1e-280, 0.0
-        for order in range(top, 0, -1):
-            lower = 2 * order / x * current - higher
-            higher, current = current, lower
-            if order <= orders:
-                bessels[order - 1] = current
-            if order % 2 == 1:
-                norm += current if order == 1 else 2 * current
-            if abs(current) > 1e200:
-                higher, current, norm = higher * 1e-250, current * 1e-250, norm * 1e-250
-                for column in range(order - 1, orders):
-                    bessels[column] *= 1e-250
-        for order in range(orders):
-            bessels[order] /= norm
+    bessels[orders:] = 0.0
+    fill_bessel(bessels[:orders], radius * offset)
     scale = math.exp(-shift * offset)
     for order in range(orders):
         sign = (scale if order == 0 else 2 * scale) * (1 - 2 * (order // 2 % 2))

@@ -12,6 +12,7 @@ from typing import no_type_check
 
 import numpy as np
 
+from qdyn.dynamics.chebyshev.bessel_kernels import fill_bessel
 from qdyn.dynamics.lane_kernels import GAP, LANES, load, multiply, multiply_add, product, store
 from qdyn.quantum.compiling import compiled
 
@@ -22,26 +23,11 @@ PADDING = 24
 @compiled
 @no_type_check
 def _tabulate_bessel(weights, start, n_terms, x, scale):
-    """weights[start + k LANES] = scale c_k J_k(x) by Miller's backward recurrence, c_0 = 1 and c_k = 2."""
-    if x == 0:
-        for order in range(n_terms):
-            weights[start + order * LANES] = scale if order == 0 else 0.0
-        return
-    top = max(n_terms, int(x)) + 30 + int(6 * x ** (1 / 3))
-    higher, current, norm = 0.0, 1e-280, 0.0
-    for order in range(top, 0, -1):
-        lower = 2 * order / x * current - higher
-        higher, current = current, lower
-        if order <= n_terms:
-            weights[start + (order - 1) * LANES] = current
-        if order % 2 == 1:
-            norm += current if order == 1 else 2 * current
-        if abs(current) > 1e200:
-            higher, current, norm = higher * 1e-250, current * 1e-250, norm * 1e-250
-            for column in range(order - 1, n_terms):
-                weights[start + column * LANES] *= 1e-250
-    for order in range(n_terms):
-        weights[start + order * LANES] *= scale * (1 if order == 0 else 2) / norm
+    """weights[start + k LANES] = scale c_k J_k(x), c_0 = 1 and c_k = 2."""
+    terms = weights[start : start + n_terms * LANES : LANES]
+    fill_bessel(terms, x)
+    terms *= 2 * scale
+    terms[0] /= 2
 
 
 @compiled
