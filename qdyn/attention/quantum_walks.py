@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.special import jv
 from torch import Tensor
 
 
@@ -147,6 +146,8 @@ class _PrefixWalks(torch.autograd.Function):
 
 def _series(hopping: Tensor) -> tuple[float, list[float]]:
     """R, and what multiplies the terms of cosine (even) and sine (odd), down to the precision."""
+    from scipy.special import jv
+
     # Frobenius' norm and the largest sum of a row both bound the eigenvalues, those of prefixes too.
     rows = hopping.abs().sum(dim=-1).amax(dim=-1)
     norms = torch.minimum(rows, torch.linalg.matrix_norm(hopping))
