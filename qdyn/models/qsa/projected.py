@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from qdyn.attention.qsa.observables import QSAObservables
 from qdyn.checks import check_integer
+from qdyn.circuits.ansatz.variational import Ansatz
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.errors import ConfigError
 from qdyn.models.base import Predictor
@@ -92,6 +93,11 @@ class ProjectedQSAPredictor(nn.Module, Predictor):
         self.label = f"{self.attention.label}, {metadata.dimension} to {d}"
         self.name = self.label.lower().replace(", ", "-").replace(" ", "-")
 
+    @property
+    def unitaries(self) -> dict[str, Ansatz]:
+        """See `QSAPredictor.unitaries`; the projection is none."""
+        return {f"attention.{name}": family for name, family in self.attention.unitaries.items()}
+
     def forward(self, inputs: Tensor, targets: Tensor, mask: Tensor | None = None) -> QSAObservables:
         """All observables of the projected states, one number a sequence; see `QSAPredictor.forward`."""
         observables: QSAObservables = self.attention(*self._projected(inputs, targets), mask)
@@ -124,10 +130,15 @@ class ProjectedQSAPredictor(nn.Module, Predictor):
         super().fit(dataset)
         if dataset.metadata.phase_convention == "raw":
             part = training_part(dataset)
+            every = range(len(part))
+            lengths = part.batch(every).mask.sum(dim=-1) + 1
             with torch.no_grad():
-                states = self.projection.states(part.sequences(range(len(part))), self.projection.frame())
+                states = self.projection.states(part.sequences(every), self.projection.frame())
+            # Padding may hold anything, but elements of a dataset are unit vectors.
+            exists = torch.arange(states.shape[1]) < lengths[:, None]
+            states = torch.where(exists[..., None], states, states[:, :1])
             double = torch.nn.functional.normalize(states.to(torch.complex128), dim=-1)
-            self.attention.fit(SequenceDataset.from_arrays(double, kind="quantum_state"))
+            self.attention.fit(SequenceDataset.from_arrays(double, kind="quantum_state", lengths=lengths))
         return self
 
     def _projected(self, inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -103,6 +103,42 @@ def test_it_finds_the_part_of_the_system_that_can_be_forecast(tmp_path: Path) ->
     assert float(loss) < 0.25
 
 
+@pytest.mark.parametrize(
+    ("unitaries", "optimiser"), [("matrix", "riemannian"), ("hardware_efficient", "natural")]
+)
+def test_unitaries_stay_unitary_and_are_measured_on_their_group(
+    tmp_path: Path, unitaries: str, optimiser: str
+) -> None:
+    states = haar_random_states(n_qubits=3, batch=24, seed=2).reshape(6, 4, 8)
+    data = SequenceDataset.from_arrays(states, kind="quantum_state", splits={"train": (0, 6)})
+
+    def descent(name: str) -> RunConfig:
+        return RunConfig(
+            name="projected",
+            dataset=DatasetConfig(name="in memory"),
+            model=ProjectedQSAConfig(layers=2, kernel="monomial", degree=1, unitaries=unitaries),  # type: ignore[arg-type]
+            training=TrainingConfig(
+                loss="L_1",
+                steps=20,
+                learning_rate=0.1,
+                seeds=(0,),
+                optimiser=name,  # type: ignore[arg-type]
+            ),
+        )
+
+    run = train(descent(optimiser), dataset=data, out=tmp_path / "run", progress=False)
+    (trained,) = run.models
+    assert isinstance(trained, ProjectedQSAPredictor)
+    assert set(trained.unitaries) <= set(dict(trained.named_parameters()))
+    matrices = trained.attention.matrices()
+    for found in (matrices.query_key, matrices.value):
+        torch.testing.assert_close(found @ found.mH, torch.eye(4, dtype=found.dtype), atol=1e-5, rtol=0)
+    assert run.history.loss[-1, 0] < run.history.loss[0, 0] - 0.1
+    if unitaries == "matrix":
+        with pytest.raises(ConfigError, match=r"but is 'adam', and model.unitaries is matrix"):
+            train(descent("adam"), dataset=data, out=tmp_path / "adam", progress=False)
+
+
 def test_registered_and_refused() -> None:
     built = build_model(ProjectedQSAConfig(layers=2), METADATA, seed=0)
     assert isinstance(built, nn.Module)
@@ -122,3 +158,24 @@ def test_raw_phases_are_calibrated_by_fit() -> None:
     overlaps = torch.linalg.vecdot(states[:, 1:], built.forecast(states[:, :4]))
     weights = built.kept(states[:, 1:]).sqrt()
     assert abs(float((overlaps / weights).sum().angle())) < 1e-6
+
+
+def test_the_calibrated_phase_knows_no_padding() -> None:
+    states = haar_random_states(n_qubits=4, batch=15, seed=2).reshape(3, 5, 16)
+    lengths = np.array([5, 3, 2])
+    padding = np.arange(5) >= lengths[:, None]
+
+    def phase(fill: torch.Tensor | None) -> float:
+        data = SequenceDataset.from_arrays(states.clone(), kind="quantum_state", lengths=lengths)
+        if fill is not None:
+            # What a file holds there is read as it stands, unit vectors or not.
+            data.backing.values[padding] = fill[padding]  # type: ignore[attr-defined]
+        return float(model().fit(data).attention.forecast_phase)
+
+    other = haar_random_states(n_qubits=4, batch=15, seed=5).reshape(3, 5, 16)
+    found = phase(None)
+    for fill in (other, torch.zeros_like(other)):
+        assert phase(fill) == pytest.approx(found, abs=1e-12)
+    # Taken for data, padding does change the phase.
+    whole = model().fit(SequenceDataset.from_arrays(states, kind="quantum_state"))
+    assert abs(float(whole.attention.forecast_phase) - found) > 1e-3
