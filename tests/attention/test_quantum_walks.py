@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.func import vmap
+from torch.func import grad, vmap
 
 from qdyn.attention.mechanism import Attention, build
 from qdyn.attention.quantum_walks import prefix_walks, symmetric, walk
+
+Walks = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 def hoppings(*shape: int, strength: float = 1.0, seed: int = 0) -> torch.Tensor:
@@ -37,10 +41,36 @@ def test_the_last_prefix_is_the_whole() -> None:
         torch.testing.assert_close(part[..., -1], whole[..., -1], rtol=0, atol=1e-13)
 
 
+# The last is beyond what a series is for.
 @pytest.mark.parametrize("strength", [0.1, 1.0, 20.0])
-def test_gradients_are_those_of_differences(strength: float) -> None:
-    hopping = hoppings(2, 4, 4, strength=strength).requires_grad_()
-    assert torch.autograd.gradcheck(prefix_walks, hopping, eps=1e-6, atol=1e-6)
+@pytest.mark.parametrize("walks", [walk, prefix_walks])
+def test_gradients_are_those_of_differences(walks: Walks, strength: float) -> None:
+    matrices = strength * torch.randn(2, 4, 4, generator=torch.Generator().manual_seed(0)).double()
+    matrices.requires_grad_()
+    assert torch.autograd.gradcheck(lambda one: walks(symmetric(one)), matrices, eps=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("strength", [1.0, 20.0])
+@pytest.mark.parametrize("walks", [walk, prefix_walks])
+def test_gradients_of_many_seeds_are_those_of_each(walks: Walks, strength: float) -> None:
+    """By either order of batching and differentiating."""
+    hopping = hoppings(3, 4, 4, strength=strength)
+
+    def loss(one: torch.Tensor) -> torch.Tensor:
+        cosine, sine = walks(one)
+        return (cosine + 2 * sine).square()[..., 0, 2].sum()
+
+    alone = torch.stack([grad(loss)(one) for one in hopping])
+    torch.testing.assert_close(vmap(grad(loss))(hopping), alone, rtol=0, atol=1e-12)
+    torch.testing.assert_close(grad(lambda all: vmap(loss)(all).sum())(hopping), alone, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("walks", [walk, prefix_walks])
+def test_second_derivatives_are_refused(walks: Walks) -> None:
+    hopping = hoppings(3, 3).requires_grad_()
+    (first,) = torch.autograd.grad(walks(hopping)[0][0, 1], hopping, create_graph=True)
+    with pytest.raises(NotImplementedError, match="first derivatives only"):
+        first.sum().backward()
 
 
 def test_walks_of_many_seeds_are_those_of_each() -> None:
@@ -53,10 +83,21 @@ def test_walks_of_many_seeds_are_those_of_each() -> None:
             torch.testing.assert_close(part, torch.stack(parts), rtol=0, atol=1e-13)
 
 
-def test_what_is_not_finite_stays_so() -> None:
-    hopping = hoppings(1, 3, 3)
-    hopping[0, 1, 2] = torch.nan
-    assert all(one.isnan().any() for one in prefix_walks(hopping))
+@pytest.mark.parametrize("wrong", [torch.nan, torch.inf])
+@pytest.mark.parametrize("walks", [walk, prefix_walks])
+def test_what_is_not_finite_stays_so_and_leaves_others_alone(walks: Walks, wrong: float) -> None:
+    """A diverged seed must not take along those that are trained beside it."""
+    hopping = hoppings(3, 3, 3)
+    hopping[1, 1, 2] = wrong
+    hopping.requires_grad_()
+    kept = [0, 2]
+    found = walks(hopping)
+    for one, alone in zip(found, walks(hopping[kept]), strict=True):
+        assert one[1].isnan().all()
+        torch.testing.assert_close(one[kept], alone, rtol=0, atol=1e-14)
+    (gradient,) = torch.autograd.grad(sum(one.sum() for one in found), hopping)
+    assert gradient[1].isnan().all()
+    assert gradient[kept].isfinite().all()
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -141,8 +141,11 @@ class DoublyStochasticAttention(Attention):
             column: j.
             head: Which head.
         """
-        unitary = self.unitaries(queries, keys)[0, head]
-        steps = len(unitary)
+        steps = queries.shape[1]
+        everybody = torch.ones(steps, steps, dtype=torch.bool, device=queries.device)
+        # In double precision, whatever that of the parameters: a circuit wants a unitary.
+        cosine, sine = walk((self.time * self._hopping(queries, keys, everybody, None))[0, head].double())
+        unitary = torch.complex(cosine, -sine)
         n_qubits = max(1, (steps - 1).bit_length())
         padded = torch.eye(2**n_qubits, dtype=torch.complex128)
         padded[:steps, :steps] = unitary

@@ -110,6 +110,9 @@ def test_walks_are_doubly_stochastic_and_circuits(executor: str) -> None:
     assert (weights > 0.02).sum() > 30
     found = value(attention.circuit(x, x, 3, 1, head=1), executor)
     torch.testing.assert_close(found, weights[0, 1, 3, 1].detach(), rtol=0, atol=1e-9)
+    # Parameters in single precision have a circuit, too.
+    found = value(attention.float().circuit(x.float(), x.float(), 3, 1, head=1), executor)
+    torch.testing.assert_close(found, weights[0, 1, 3, 1].detach(), rtol=0, atol=1e-5)
 
 
 def test_a_walk_is_the_exponential_of_its_hopping_where_levels_are_degenerate_too() -> None:
