@@ -52,7 +52,8 @@ def evolve_open(
             be 1 to 1e-8, in single precision to 1e-4.
         times: increasing times >= 0 in units of 1/J; the initial state is that at t = 0.
         channels: what the environment does: see `dephasing`, `decay`, `excitation`, `depolarising`.
-        observables: names or `Observable` objects that are linear in rho.
+        observables: names or `Observable` objects that are linear in rho; "loschmidt_echo" is
+            <psi_0| rho |psi_0>, of a start that is given as state vectors.
         store: "states" keeps every density matrix, "none" only the expectation values.
         error: largest error of an entry; 1e-10 when None.
 
@@ -80,10 +81,13 @@ def evolve_open(
     check_memory(
         16 * 4**n_sites, f"A density matrix of {n_sites} sites", remedy="Sample quantum_jumps in its place."
     )
-    matrices, batched = _density_matrices(initial_state, n_sites)
-    some_state = torch.zeros(matrices.shape[:2], dtype=torch.complex128)
-    some_state[:, 0] = 1
-    start = some_state if batched else some_state[0]
+    matrices, vectors, batched = _density_matrices(initial_state, n_sites)
+    if vectors is None:
+        _check_no_echo(observables)
+        # Only its shape is read: nothing but the echo looks at the initial state.
+        vectors = torch.zeros(matrices.shape[:2], dtype=torch.complex128)
+        vectors[:, 0] = 1
+    start = vectors if batched else vectors[0]
     dtype = torch.complex128
     problem, has_batch = check_problem(hamiltonian, start, times, observables, "states", None, dtype, "cpu")
     check_open(problem)
@@ -225,8 +229,21 @@ def _as_planes(states: Tensor, dimension: int) -> NDArray[np.float64]:
     return planes
 
 
-def _density_matrices(initial_state: InitialState, n_sites: int) -> tuple[Tensor, bool]:
-    """The initial state as density matrices (batch, dim, dim), and whether there was a batch axis."""
+def _check_no_echo(observables: Observables) -> None:
+    listed = observables if isinstance(observables, list | tuple) else [observables]
+    if any(isinstance(entry, str) and entry == "loschmidt_echo" for entry in listed):
+        raise ArgumentError(
+            "Argument `observables` may hold 'loschmidt_echo' only for an initial state that is given as "
+            "state vectors, but `initial_state` holds density matrices."
+        )
+
+
+def _density_matrices(initial_state: InitialState, n_sites: int) -> tuple[Tensor, Tensor | None, bool]:
+    """The initial state as density matrices (batch, dim, dim) and, where it was given so, as vectors.
+
+    Returns:
+        the matrices, the vectors (batch, dim) or None, and whether there was a batch axis.
+    """
     product = product_start(initial_state, n_sites)
     try:
         given = torch.as_tensor(initial_state if product is None else product.vectors())
@@ -251,11 +268,11 @@ def _density_matrices(initial_state: InitialState, n_sites: int) -> tuple[Tensor
                 f"Argument `initial_state` must hold positive density matrices, "
                 f"but one has the eigenvalue {lowest:g}."
             )
-        return matrices, states.ndim == 3
+        return matrices, None, states.ndim == 3
     if states.ndim in (1, 2) and states.shape[-1] == dimension and len(states):
         vectors = states.reshape(-1, dimension)
         check_normalised("initial_state", vectors, tolerance=tolerance)
-        return vectors[:, :, None] * vectors[:, None, :].conj(), states.ndim == 2
+        return vectors[:, :, None] * vectors[:, None, :].conj(), vectors, states.ndim == 2
     raise ArgumentError(
         f"Argument `initial_state` must have shape ({dimension},), (batch, {dimension}), "
         f"({dimension}, {dimension}) or (batch, {dimension}, {dimension}) for {n_sites} sites, "

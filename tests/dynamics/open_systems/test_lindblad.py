@@ -109,6 +109,22 @@ def test_a_mixed_start_and_a_batch_are_linear() -> None:
     assert float((mixed - 0.3 * each[0] - 0.7 * each[1]).abs().max()) < 1e-9
 
 
+def test_the_echo_is_taken_with_the_state_that_was_given() -> None:
+    """A decaying |1> is found again with probability exp(-t); each member of a batch has its own echo."""
+    wanted = {"channels": decay(1.0), "observables": "loschmidt_echo"}
+    echo = evolve_open(AT_REST, "1", TIMES, **wanted).expectations["loschmidt_echo"].numpy()
+    assert np.abs(echo - np.exp(-TIMES)).max() < 1e-10
+    pair = evolve_open(AT_REST, product_state("1").expand(3, -1), TIMES, **wanted)
+    assert np.abs(pair.expectations["loschmidt_echo"].numpy() - np.exp(-TIMES)).max() < 1e-10
+    model = TransverseFieldIsing(3)
+    closed = evolve(model, "111", TIMES, observables="loschmidt_echo")
+    opened = evolve_open(model, "111", TIMES, channels=[], observables="loschmidt_echo")
+    difference = opened.expectations["loschmidt_echo"] - closed.expectations["loschmidt_echo"]
+    assert float(difference.abs().max()) < 1e-8
+    with pytest.raises(ArgumentError, match=r"loschmidt_echo.*density matrices"):
+        evolve_open(AT_REST, torch.eye(2) / 2, TIMES, **wanted)
+
+
 def test_what_is_kept() -> None:
     model, psi0 = TransverseFieldIsing(2), product_state("01")
     kept = evolve_open(model, psi0, TIMES, channels=decay(0.1), observables="magnetisation_z", store="none")
