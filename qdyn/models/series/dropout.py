@@ -2,7 +2,8 @@
 
 In a batch of models PyTorch can drop the same entries for all of them, or what depends on how many there are.
 Here each model has a stream of its own: seeds are independent, and a model comes out the same whatever is
-trained beside it.
+trained beside it. Entries are counted in the whole batch, see `qdyn.models.dropout.share_of_batch`, so that
+it comes out the same however many processes share the batch, too.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from qdyn.models.dropout import share_of_rows
 
 Drop = Callable[[Tensor], Tensor]
 """Drops entries of a tensor at random, or leaves it alone."""
@@ -35,7 +38,7 @@ class SeededDropout(nn.Module):
         # Not kept with the weights: it follows from the seed. One-dimensional, as batches of models need.
         self.register_buffer("stream", torch.from_numpy(state), persistent=False)
 
-    def forward(self, like: Tensor) -> Drop:
+    def forward(self, like: Tensor, *, windows: int = 1) -> Drop:
         """What drops entries of one tensor after the other in a pass over ``like``.
 
         Which update it is, is known from PyTorch's global generator, whose state the training loop makes a
@@ -43,7 +46,8 @@ class SeededDropout(nn.Module):
 
         Args:
             like: Values (batch, time, components), or (models, batch, time, components); the tensors begin
-                with the same axis of models.
+                with the same axis of models, and go through the batch row by row.
+            windows: Rows of ``like`` that come from one row of a batch, >= 1.
         """
         if not self.training or not self.rate:
             return _nothing
@@ -54,12 +58,14 @@ class SeededDropout(nn.Module):
         # Kernels see memory, which a tensor inside torch.vmap has none of.
         compiled = like.device.type == "cpu" and not torch._C._are_functorch_transforms_active()
         plain = keys.reshape(-1).numpy() if compiled else None
+        rows = like.shape[-3] // windows
+        own, every = share_of_rows(rows)
         taken = 0
 
         def drop(tensor: Tensor) -> Tensor:
             nonlocal taken
             size = tensor.shape[len(models) :].numel()
-            first, taken = taken, taken + size
+            first, taken = taken + own.start * (size // rows), taken + every * (size // rows)
             if plain is not None:
                 dropped: Tensor = _Dropped.apply(tensor, plain, first, self.rate)  # type: ignore[no-untyped-call]
                 return dropped

@@ -5,13 +5,14 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Real
 from torch import Tensor, nn
 
 from qdyn.checks import check_choice
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ConfigError
 from qdyn.models.base import Predictor
+from qdyn.models.context import check_context
 from qdyn.models.initial import kaiming_linear
 from qdyn.models.series.config import SeriesSection
 from qdyn.models.series.dropout import Drop, SeededDropout
@@ -84,13 +85,16 @@ class SeriesPredictor(nn.Module, Predictor):
         self,
         values: Float[Tensor, "*models batch time d"],
         mask: Bool[Tensor, "*models batch time"] | None = None,
+        *,
+        windows: int = 1,
     ) -> Float[Tensor, "*models batch time d"]:
         """The output at every position of windows of up to ``window`` values.
 
         Only for a causal model are all of them forecasts. An element where ``mask`` is False is not seen.
-        Values begin with an axis of models where the parameters do.
+        Values begin with an axis of models where the parameters do. Every ``windows`` of them belong to one
+        sequence of a batch.
         """
-        drop = self.dropout(values)
+        drop = self.dropout(values, windows=windows)
         # One axis for all tokens: products with a weight of each model of a batch stay one product.
         embedded = drop(self.embedding_norm(self.embedding(values.flatten(-3, -2))))
         return self.head(self.hidden(embedded, mask, drop, values.shape[:-1])).reshape(values.shape)
@@ -107,7 +111,8 @@ class SeriesPredictor(nn.Module, Predictor):
         Args:
             name: "MSE" over all positions, or "MSE_last" at the last one. For a model that is not causal
                 "MSE" is leaky, as published: all targets but the last are among the inputs.
-            inputs: Values; sequences longer than the window are cut into all their windows.
+            inputs: Values; sequences longer than the window are cut into all their windows, of which none
+                reaches into padding.
             targets: The values that follow.
             mask: False where a step's target does not exist.
 
@@ -116,13 +121,18 @@ class SeriesPredictor(nn.Module, Predictor):
         """
         check_choice("loss", name, LOSS_NAMES)
         present = torch.ones_like(inputs[..., 0], dtype=torch.bool) if mask is None else mask
-        sequences = inputs.shape[:-2]
+        sequences, windows = inputs.shape[:-2], 1
         if inputs.shape[-2] > self.window:
             inputs, targets = (
                 one.unfold(-2, self.window, 1).movedim(-1, -2).flatten(-4, -3) for one in (inputs, targets)
             )
-            present = present.unfold(-1, self.window, 1).flatten(-3, -2)
-        errors = (self(inputs, present) - targets).square().mean(-1)
+            present = present.unfold(-1, self.window, 1)
+            # Beyond the end of a sequence its last steps would count again, with ever shorter contexts.
+            within = present[..., -1:].clone()
+            within[..., 0, :] = True
+            windows = present.shape[-2]
+            present = (present & within).flatten(-3, -2)
+        errors = (self(inputs, present, windows=windows) - targets).square().mean(-1)
         counted = present
         if name == "MSE_last":
             after = torch.cat([present[..., 1:], torch.zeros_like(present[..., :1])], dim=-1)
@@ -133,9 +143,12 @@ class SeriesPredictor(nn.Module, Predictor):
 
     @torch.no_grad()
     def forecast(
-        self, inputs: Float[Tensor, "*batch time d"], mask: Bool[Tensor, "*batch time"] | None = None
+        self, inputs: Real[Tensor, "*batch time d"], mask: Bool[Tensor, "*batch time"] | None = None
     ) -> Float[Tensor, "*batch time d"]:
-        """The forecast after every element, from at most ``window`` elements; see `Predictor.forecast`."""
+        """The forecast after every element, from at most ``window`` elements; see `Predictor.forecast`.
+
+        It has the precision of the inputs; that of the parameters where these are integers.
+        """
         steps, dimension = inputs.shape[-2:]
         values = inputs.reshape(-1, steps, dimension).to(self.embedding.weight.dtype)
         seen = None if mask is None else mask.reshape(-1, steps)
@@ -149,14 +162,30 @@ class SeriesPredictor(nn.Module, Predictor):
             masks = None if seen is None else seen.unfold(1, self.window, 1)[:, 1:].flatten(0, 1)
             ahead = self._last(windows.flatten(0, 1), masks, self.window)
             found.append(ahead.reshape(len(values), -1, dimension))
-        return torch.cat(found, dim=1).reshape(inputs.shape).to(inputs.dtype)
+        return torch.cat(found, dim=1).reshape(inputs.shape).to(self._precision(inputs))
 
     @torch.no_grad()
-    def predict(self, context: Float[Tensor, "*batch time d"]) -> Float[Tensor, "*batch d"]:
-        """The forecast of the element that follows ``context``; it looks at the last ``window`` only."""
+    def predict(self, context: Real[Tensor, "*batch time d"]) -> Float[Tensor, "*batch d"]:
+        """The forecast of the element that follows ``context``; it looks at the last ``window`` only.
+
+        Raises:
+            ArgumentError: ``context`` is empty, complex, or of another dimension than the data.
+        """
+        context = check_context(context, self.metadata)
         seen = context[..., -self.window :, :]
         flat = seen.reshape(-1, *seen.shape[-2:]).to(self.embedding.weight.dtype)
-        return self._last(flat, None, flat.shape[1])[:, 0].reshape(*seen.shape[:-2], -1).to(context.dtype)
+        ahead = self._last(flat, None, flat.shape[1])[:, 0]
+        return ahead.reshape(*seen.shape[:-2], -1).to(self._precision(context))
+
+    @torch.no_grad()
+    def rollout(self, context: Real[Tensor, "*batch time d"], steps: int) -> Float[Tensor, "*batch ahead d"]:
+        """Feed forecasts back; see `Predictor.rollout`."""
+        seen = check_context(context, self.metadata)
+        return super().rollout(seen.to(self._precision(seen)), steps)
+
+    def _precision(self, values: Tensor) -> torch.dtype:
+        """Of forecasts from ``values``: integers have none."""
+        return values.dtype if values.is_floating_point() else self.embedding.weight.dtype
 
     def _last(self, windows: Tensor, mask: Tensor | None, length: int) -> Tensor:
         """The output at the last position of every window, (windows, 1, d)."""

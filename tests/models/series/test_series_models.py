@@ -17,6 +17,7 @@ from qdyn.attention.qasa.adapter import prune_weights
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.adapters import QuantumAdapter, make_adapter
+from qdyn.models.dropout import share_of_batch
 from qdyn.models.registry import build_model
 from qdyn.models.series.config import QLSTMConfig, QnnFormerConfig, SeriesEncoderConfig, SeriesSection
 from qdyn.models.series.dropout import SeededDropout
@@ -158,6 +159,50 @@ def test_losses_are_mean_squared_errors() -> None:
         model.loss("L_1", inputs, targets)
 
 
+@pytest.mark.parametrize(
+    "config", [encoder(window=4), encoder(window=4, causal=False), QLSTMConfig(window=4)]
+)
+def test_losses_know_no_padding(config: SeriesSection) -> None:
+    """Windows that reach into padding would count the last steps again, with ever shorter contexts."""
+    model = made(config)
+    inputs, targets = torch.randn(2, 3, 13, 1).unbind()
+    lengths = torch.tensor([8, 13, 3])
+    mask = torch.arange(13) < lengths[:, None]
+    for name in ("MSE", "MSE_last"):
+        together = model.loss(name, inputs, targets, mask)
+        for row, length in enumerate(lengths.tolist()):
+            one = slice(row, row + 1)
+            alone = model.loss(name, inputs[one, :length], targets[one, :length])
+            padded = model.loss(name, inputs[one], targets[one], mask[one])
+            torch.testing.assert_close(padded, alone, atol=1e-6, rtol=1e-5)
+            torch.testing.assert_close(together[one], alone, atol=1e-6, rtol=1e-5)
+
+
+def test_integers_are_forecast_as_numbers_with_a_fraction() -> None:
+    model = made(encoder(window=4))
+    seen = torch.randint(-5, 5, (2, 6, 1))
+    for forecast in (model.forecast, model.predict, lambda context: model.rollout(context, 3)):
+        found, expected = forecast(seen), forecast(seen.float())
+        assert found.dtype == torch.float32
+        assert torch.equal(found, expected)
+        assert forecast(seen.double()).dtype == torch.float64
+    assert float((model.predict(seen) % 1).abs().max()) > 1e-3
+
+
+@pytest.mark.usefixtures("as_user")
+def test_a_context_that_cannot_be_gone_on_from_is_refused() -> None:
+    model = made(encoder(window=4))
+    seen = torch.randn(2, 6, 1)
+    assert torch.equal(model.predict(seen.numpy()), model.predict(seen))  # type: ignore[arg-type]
+    for wrong, message in (
+        (seen[:, :0], r"must hold at least one element, but has shape \(2, 0, 1\)"),
+        (torch.randn(2, 6, 3), r"must have shape \(\.\.\., T, 1\), but has shape \(2, 6, 3\)"),
+        (seen.to(torch.complex64), "must hold real vectors, but is of type torch.complex64"),
+    ):
+        with pytest.raises(ArgumentError, match=f"Argument `context` {message}"):
+            model.predict(wrong)
+
+
 def test_pruned_weights_change_no_output() -> None:
     full, pruned = made(qasa(1, 3)), made(qasa(1, 3, pruned=True))
     state = full.state_dict()
@@ -272,6 +317,29 @@ def test_dropout_depends_on_seed_and_update_alone() -> None:
         assert abs(float((one & mask).float().mean()) - 0.01) < 4 * np.sqrt(0.01 * 0.99 / 100_000)
     kept = SeededDropout(0.1, seed=1)(like)(torch.ones(10))
     assert set(kept.tolist()) <= {0.0, float(torch.tensor(1.0) / 0.9)}
+
+
+@pytest.mark.parametrize(
+    "config", [qasa(1, layers=2), encoder(attention="softmax", layers=1), QLSTMConfig()], ids=str
+)
+def test_shares_of_a_batch_lose_what_the_whole_batch_loses(config: SeriesSection) -> None:
+    """Shares of 3 and 2 sequences, each cut into two windows, for two seeds."""
+    ensemble = Ensemble([made(replace(config, dropout=0.5), seed).double().train() for seed in range(2)])
+    inputs, targets = torch.randn(2, 2, 5, 21, 1, dtype=torch.float64).unbind()
+    mask = torch.ones(2, 5, 21, dtype=torch.bool)
+
+    def losses(rows: slice) -> torch.Tensor:
+        torch.manual_seed(7)
+        return ensemble.losses("MSE", inputs[:, rows], targets[:, rows], mask[:, rows])
+
+    whole = losses(slice(0, 5))
+    found = torch.zeros_like(whole)
+    for rows in (slice(0, 3), slice(3, 5)):
+        with share_of_batch(rows.start, 5):
+            found += losses(rows) * (rows.stop - rows.start) / 5
+    torch.testing.assert_close(found, whole, atol=1e-11, rtol=1e-10)
+    # What is dropped matters to the figure.
+    assert not torch.allclose(losses(slice(3, 5)) * 2 + losses(slice(0, 3)) * 3, 5 * whole, rtol=1e-5)
 
 
 @pytest.mark.parametrize("config", [one for one in EVERY if made(one).stackable], ids=str)
