@@ -119,10 +119,19 @@ class Recipe:
         return dataclasses.replace(self, splits=counts)
 
     def fingerprint(self) -> str:
-        """A sha256 over all that decides what the dataset holds."""
+        """A sha256 over all that decides what the dataset holds, the files that its source reads among it.
+
+        Raises:
+            ConfigError: the source is unknown, or does not understand a parameter.
+            DatasetError: a file that the source reads cannot be read.
+        """
         content = {key: value for key, value in to_mapping(self).items() if key != "description"}
         content["source_version"] = source_class(self.source).version
         content["schema"] = SCHEMA_VERSION
+        source = build(source_class(self.source), self.parameters, where=self.where or f"recipe {self.name}")
+        # Without files there is no such entry, so that fingerprints of old stay what they were.
+        if files := source.file_checksums():
+            content["files"] = dict(files)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

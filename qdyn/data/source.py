@@ -65,6 +65,16 @@ class Source(ABC):
         """
         return self
 
+    def file_checksums(self) -> Mapping[str, str]:
+        """The sha256 of each file whose content decides the sequences and that the parameters do not pin.
+
+        They are part of a recipe's `fingerprint`, so that data once made follow a file that changes.
+
+        Raises:
+            DatasetError: a file cannot be read.
+        """
+        return {}
+
     def block_size(self) -> int:
         """How many sequences are made at a time; depends on the parameters alone."""
         return 64

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qdyn import load_dataset
+from qdyn.config import to_mapping
 from qdyn.data.generation.generate import generate
 from qdyn.data.layout import Block, Layout
 from qdyn.data.recipes import Recipe, read_recipe
 from qdyn.data.source import Precision, Source, generator_of, register_source, source_names
 from qdyn.errors import ConfigError
+from qdyn.hdf5 import SCHEMA_VERSION
 from qdyn.shipped import shipped_folder, shipped_names
 
 SHIPPED = shipped_names("datasets")
@@ -225,6 +229,16 @@ def test_the_fingerprint_follows_the_content_alone(tmp_path: Path) -> None:
     assert fingerprint({**BASE, "description": "a walk"}) == base
     assert fingerprint({**BASE, "seed": 2}) != base
     assert fingerprint({**BASE, "precision": "double"}) != base
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_recipe_without_files_keeps_its_fingerprint(name: str) -> None:
+    """Published digests and caches rest on it: keys, version of the source, schema, no more."""
+    recipe = read_recipe(name)
+    content = {key: value for key, value in to_mapping(recipe).items() if key != "description"}
+    content |= {"source_version": type(recipe.make_source()).version, "schema": SCHEMA_VERSION}
+    text = json.dumps(content, sort_keys=True)
+    assert recipe.fingerprint() == hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +26,7 @@ from qdyn.data.series.forecast_windows import (
 )
 from qdyn.data.source import Precision, Source
 from qdyn.data.timeseries import series, series_names
-from qdyn.errors import ArgumentError, ConfigError, nearest
+from qdyn.errors import ArgumentError, ConfigError, DatasetError, nearest
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class TimeSeries(Source):
             relative path starts at the working directory.
         columns: columns of the table; all but the time column where none are named.
         time_column: its time column; null for the first.
-        sha256: checksum of the table. Without it, data once made do not follow a table that changes.
+        sha256: checksum of the table, which then is refused if it differs. Without it, a table that has
+            changed, or another one of the same path, is another dataset and made anew.
         reach: see `WindowPlan`.
         scaling: "standard" or "none".
     """
@@ -114,6 +117,15 @@ class TimeSeries(Source):
         windows = cut((values - mean) / scale, starts, self.n_steps)
         conditions = conditions_of(starts, self._names, mean, scale)
         return Block(windows.astype(self.layout(precision).dtype), conditions)
+
+    def file_checksums(self) -> Mapping[str, str]:
+        """See `Source.file_checksums`; a table whose checksum the recipe states is pinned by that."""
+        if self.csv is None or self.sha256 is not None:
+            return {}
+        try:
+            return {self.csv: hashlib.sha256(Path(self.csv).read_bytes()).hexdigest()}
+        except OSError as problem:
+            raise DatasetError(f"{self.csv}: cannot be read as a table: {problem.strerror}") from problem
 
     def block_size(self) -> int:
         """See `Source.block_size`; every block makes the whole record anew."""
