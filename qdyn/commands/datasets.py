@@ -8,6 +8,8 @@ from qdyn.commands.listing import show_or_list
 from qdyn.commands.parsing import CommandParser, UsageError, integer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qdyn.data.sequences import SequenceDataset
 
 SUMMARY = "List the dataset recipes, print one; fetch QM9; read molecules, proteins or sentences"
@@ -117,12 +119,27 @@ def _import(file: str, options: Any) -> int:
 
     if options.out is None:
         raise UsageError(f"Option --out is missing: {_ACTIONS['import']}.")
+    _check_out(Path(options.out), Path(file))
     reader = {"proteins": _proteins, "labelled": _labelled, "sentences": _sentences, "molecules": _molecules}
     dataset, said = reader[options.kind or _kind_of(file)](file, options)
     dataset.save(Path(options.out))
     print(f"{file}: {said}.")
     print(f"Written to {options.out}; use it with: qdyn train PRESET --dataset {options.out}")
     return 0
+
+
+def _check_out(out: Path, file: Path) -> None:
+    """Refuse to write over what is not a dataset that an earlier import made."""
+    from qdyn.hdf5 import format_of
+
+    if out.suffix.lower() in (".yaml", ".yml"):
+        raise UsageError(f"Option --out must name an HDF5 file, not a recipe, but is {str(out)!r}.")
+    if out.is_file() and file.exists() and out.samefile(file):
+        raise UsageError(f"Option --out must not be the file that is read, but is {str(out)!r}.")
+    if out.is_file() and format_of(out) != "sequences":
+        raise UsageError(
+            f"Option --out must be a new file or a dataset of qdyn's, but {str(out)!r} is another file."
+        )
 
 
 def _kind_of(file: str) -> str:

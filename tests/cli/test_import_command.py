@@ -1,0 +1,59 @@
+"""`qdyn datasets import`: what it takes a file for, what it refuses, and that no file of the user is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import qdyn
+from qdyn.cli import main
+
+SENTENCES = "".join(f"the cat number{row} sleeps\n" for row in range(20))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.txt").write_text(SENTENCES)
+    return tmp_path
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a command ends with."""
+    capsys.readouterr()
+    assert main(["datasets", *arguments]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("mine.txt", "Option --out must not be the file that is read"),
+        ("link.h5", "Option --out must not be the file that is read"),
+        ("./sub/../mine.txt", "Option --out must not be the file that is read"),
+        ("notes.md", "Option --out must be a new file or a dataset of qdyn's, but 'notes.md'"),
+        ("steps.h5", "Option --out must be a new file or a dataset of qdyn's, but 'steps.h5'"),
+        ("new.yaml", "Option --out must name an HDF5 file, not a recipe"),
+        ("new.YML", "Option --out must name an HDF5 file, not a recipe"),
+    ],
+)
+def test_no_file_of_the_user_is_replaced(
+    folder: Path, out: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "sub").mkdir()
+    (folder / "link.h5").symlink_to("mine.txt")
+    (folder / "notes.md").write_text("mine")
+    qdyn.evolve(qdyn.XXZ(2), "01", [0.0, 1.0]).save(folder / "steps.h5")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert message in refusal(capsys, "import", "mine.txt", "--out", out)
+    assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_an_imported_dataset_may_be_replaced(folder: Path) -> None:
+    for longest in ("4", "7"):
+        assert main(["datasets", "import", "mine.txt", "--out", "text.h5", "--longest", longest]) == 0
+    assert qdyn.load_dataset("text.h5").n_steps == 8
