@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from qdyn.checks import check_fraction, check_integer
+from qdyn.checks import check_fraction
 from qdyn.data.sequences import Batch, SequenceDataset
 from qdyn.data.tags import LABEL, read_tag
 from qdyn.errors import ArgumentError, DatasetError
@@ -21,6 +21,7 @@ from qdyn.evaluation.contestants import Contestant, baselines, of_predictors, of
 from qdyn.evaluation.evaluation import Evaluation
 from qdyn.evaluation.report.table import GROUPS, group_of
 from qdyn.evaluation.results import Curve, Example, Provenance, Row, TrainingCurves
+from qdyn.evaluation.roll_outs import roll_out_lengths
 from qdyn.evaluation.scoring import Scores, batches_of, error_of_the_mean, rollout, score, told
 from qdyn.files import make_folder
 from qdyn.models.base import Predictor
@@ -151,9 +152,7 @@ def _evaluate(
     part, split_name = _split(data, split)
     settings = run.config.evaluation if run else None
     rolled = data.metadata.kind == "quantum_state"
-    context, rollout_steps = (
-        _roll_out_lengths(part, context, rollout_steps, settings) if rolled else (None, 0)
-    )
+    context, rollout_steps = roll_out_lengths(part, context, rollout_steps, settings) if rolled else (None, 0)
     level = threshold if threshold is not None else (settings.fidelity_threshold if settings else 0.9)
     check_fraction("threshold", level)
 
@@ -278,29 +277,6 @@ def _split_notes(run: Run | None, data: SequenceDataset) -> tuple[str, ...]:
     if run is None or data.split_names or content_digest(data) != run.metadata.digest:
         return ()
     return (f"The dataset {data.metadata.name} has no splits: the run is judged on what it was trained on.",)
-
-
-def _roll_out_lengths(
-    part: SequenceDataset, context: int | None, steps: int | None, settings: Any
-) -> tuple[int, int]:
-    elements = part.n_steps + 1
-    if settings and context is None and steps is None:
-        wanted = settings.context + settings.rollout_steps
-        if wanted > elements:
-            raise ArgumentError(
-                f"Arguments `context` and `rollout_steps` are needed: the run's own, {settings.context} and "
-                f"{settings.rollout_steps}, are more than the {elements} elements of a sequence."
-            )
-    seen = context if context is not None else (settings.context if settings else elements // 2)
-    check_integer("context", seen, minimum=1, maximum=elements - 1)
-    ahead = steps if steps is not None else (settings.rollout_steps if settings else elements - seen)
-    check_integer("rollout_steps", ahead, minimum=1)
-    if seen + ahead > elements:
-        raise ArgumentError(
-            f"Arguments `context` and `rollout_steps` must add up to at most the {elements} elements of a "
-            f"sequence, but are {seen} and {ahead}."
-        )
-    return seen, ahead
 
 
 def _hide(progress: bool | None) -> bool | None:

@@ -29,6 +29,7 @@ from qdyn.evaluation.metrics import (
     token_probability,
 )
 from qdyn.evaluation.results import Comparison, Estimate, Row, decisive
+from qdyn.evaluation.roll_outs import check_roll_out
 from qdyn.models.base import Conditioned, Predictor
 from qdyn.models.baselines.mean import TrainingMean
 from qdyn.models.in_context.predictor import InContextPredictor
@@ -114,7 +115,13 @@ def score(
         rollout_steps: Elements rolled out; context + rollout_steps <= T + 1.
         error_unit: Squared error that counts as 1 for real vectors that are no unit vectors: see
             `error_of_the_mean`.
+
+    Raises:
+        ArgumentError: the roll-out would leave the sequences.
     """
+    if context is not None and rollout_steps:
+        # Fewer elements than forecasts would be compared with each forecast without a word.
+        check_roll_out(split, context, rollout_steps)
     judge = (
         partial(_score_batch, words=Words.of(split.metadata.vocabulary))
         if split.metadata.normalised

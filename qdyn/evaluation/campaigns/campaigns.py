@@ -26,6 +26,7 @@ from tqdm import tqdm
 from qdyn.checks import check_integer
 from qdyn.data.generation.cluster import running_cluster, wait_for_workers
 from qdyn.errors import ArgumentError, RunError
+from qdyn.evaluation.campaigns.checks import check_trials
 from qdyn.evaluation.campaigns.trials import Outcome, Trial, conduct
 from qdyn.evaluation.results import decisive
 from qdyn.processors import torch_threads
@@ -61,6 +62,8 @@ def run_campaign(
 
     Raises:
         ArgumentError: two trials share a key.
+        DatasetError, ConfigError: a trial cannot be judged on its dataset, see `check_trials`; nothing has
+            been trained then.
         RunError: the folder holds a trial of that key with another configuration or dataset, a training
             diverged, or a worker was killed.
         ClusterError: no scheduler answers.
@@ -75,6 +78,7 @@ def run_campaign(
     keys = [trial.key for trial in trials]
     if len(set(keys)) < len(keys):
         raise ArgumentError(f"Argument `trials` must have distinct keys, but they are {keys}.")
+    check_trials(trials, progress=progress)
     place = Path(folder)
     report = _Reporter(trials, shown=progress)
     outcomes: dict[str, Outcome] = {}
