@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+import numpy as np
 import torch
 from torch import nn
 
 from qdyn.checks import check_integer
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ArgumentError
+from qdyn.models.base import WarmStart
 from qdyn.models.baselines.common import training_part
 from qdyn.models.config import ModelSection
 from qdyn.models.registry import build_model
+from qdyn.training.batches import BatchSource
 from qdyn.training.config import LossName
 from qdyn.training.ensembles import Ensemble
 
@@ -50,7 +53,8 @@ def gradient_variance(
 ) -> GradientVariance:
     r"""Var over seeds of $\partial L/\partial\theta_a$ where training would start.
 
-    All starts are differentiated as one batch, on the first sequences of the training split.
+    All starts are differentiated as one batch, on the first sequences of the training split; the model is
+    told their conditions and drops nothing. Parameters that training leaves alone are no part of it.
 
     Args:
         model: What a preset's ``model`` section says.
@@ -61,6 +65,7 @@ def gradient_variance(
 
     Raises:
         ArgumentError: fewer than two starts.
+        DatasetError: the data lack a condition that the model is told.
 
     Source: J. R. McClean et al., Nat. Commun. 9, 4812 (2018); the loss decides whether a plateau is there: M.
         Cerezo et al., Nat. Commun. 12, 1791 (2021).
@@ -73,12 +78,20 @@ def gradient_variance(
         raise ArgumentError(f"Argument `starts` must hold at least 2 seeds, but holds {len(starts)}.")
     check_integer("batch_size", batch_size, minimum=1)
     part = training_part(dataset)
-    batch = part.batch(range(min(batch_size, len(part))))
-    models = [cast(nn.Module, build_model(model, dataset.metadata, seed=seed)) for seed in starts]
-    ensemble = Ensemble(models)
-    parameters = list(ensemble.parameters.values())
-    values = ensemble.losses(loss, batch.inputs, batch.targets, batch.mask, same_data=True)
-    slopes = torch.autograd.grad(values.sum(), parameters, allow_unused=True)
+    # Parameters start in single precision.
+    batch = part.batch(range(min(batch_size, len(part)))).to(dtype=torch.complex64)
+    told = None
+    if names := getattr(model, "conditions", ()):
+        source = BatchSource(part, device=batch.mask.device, dtype=torch.complex64, told=names)
+        told = source.told(batch)
+    # Where gradients themselves are drawn, as "spsa" does, they are those of the first update.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(np.random.SeedSequence(0).generate_state(1)[0]))
+        ensemble = Ensemble([_start(model, part, seed) for seed in starts])
+        with ensemble.evaluating():
+            values = ensemble.losses(loss, batch.inputs, batch.targets, batch.mask, told, same_data=True)
+        trained = [one for one in ensemble.parameters.values() if one.requires_grad]
+        slopes = torch.autograd.grad(values.sum(), trained, allow_unused=True)
     flat = torch.cat([slope.flatten(1).double() for slope in slopes if slope is not None], dim=1)
     values = values.detach().double()
     return GradientVariance(
@@ -88,3 +101,10 @@ def gradient_variance(
         loss=float(values.mean()),
         starts=len(starts),
     )
+
+
+def _start(model: ModelSection, data: SequenceDataset, seed: int) -> nn.Module:
+    built = cast(nn.Module, build_model(model, data.metadata, seed=seed))
+    if isinstance(built, WarmStart):
+        built.warm_start(data)
+    return built
