@@ -35,8 +35,22 @@ from qdyn.data.xarray_view import VALUES, VECTOR_AXIS
 from qdyn.errors import ArgumentError
 from qdyn.hdf5 import NamedArray, Writer, create_file
 
-#: Names of arrays that a file may hold beside its elements and conditions.
-RESERVED = frozenset({"split", "sha256", "length", "sequence", "time", "vocabulary", "component"})
+#: Names of arrays that a file may hold beside its elements and conditions, and of its dimensions.
+RESERVED = frozenset(
+    {
+        "split",
+        "sha256",
+        "length",
+        "sequence",
+        "time",
+        "vocabulary",
+        "component",
+        "basis",
+        "byte",
+        "word",
+        "ri",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,8 @@ class Layout:
         normalised: whether elements are unit vectors; only real vectors may be others.
 
     Raises:
-        ArgumentError: a condition has the name of another array of the file.
+        ArgumentError: a condition has the name of another array or dimension of the file, or one that no
+            array of a file can have.
     """
 
     kind: Kind
@@ -80,6 +95,7 @@ class Layout:
                     f"Argument `conditions` must not name one {condition!r}: files have an array of that "
                     f"name already, as they have {', '.join(sorted(taken - {condition}))}."
                 )
+            check_array_name("conditions", condition)
 
     @property
     def name(self) -> str:
@@ -101,6 +117,27 @@ class Layout:
     def all_units(self) -> dict[str, str]:
         """The unit of every array by its name."""
         return {self.name: "1", **self.units, **self.conditions}
+
+
+def check_array_name(argument: str, name: str) -> None:
+    """Refuse a name that no array of a file can have; "/" would make a group of it.
+
+    Raises:
+        ArgumentError: the name is empty, "." or "..", or holds "/" or a NUL character.
+
+    Example:
+        >>> check_array_name("columns", "km/h")
+        Traceback (most recent call last):
+        ...
+        qdyn.errors.ArgumentError: Argument `columns` must hold names without '/', but has 'km/h'.
+    """
+    if name in ("", ".", ".."):
+        raise ArgumentError(f"Argument `{argument}` must hold names of arrays, but has {name!r}.")
+    for character in ("/", "\0"):
+        if character in name:
+            raise ArgumentError(
+                f"Argument `{argument}` must hold names without {character!r}, but has {name!r}."
+            )
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from qdyn import SequenceDataset, haar_random_states, load_dataset
 from qdyn.data.generation.generate import generate
+from qdyn.data.layout import Layout
 from qdyn.data.manifest import MANIFEST
 from qdyn.data.recipes import Recipe
 from qdyn.data.store import FileBacking, open_dataset
@@ -303,10 +304,16 @@ def test_wrong_shards_get_one_line(sharded: Path, tmp_path: Path) -> None:
     assert "outside of its folder" in message(folder)
 
 
-@pytest.mark.parametrize("name", ["length", "split", "states"])
+@pytest.mark.parametrize("name", ["length", "split", "states", "word", "byte", "basis", "ri"])
 def test_a_condition_cannot_take_the_name_of_another_array(tmp_path: Path, name: str) -> None:
     states = haar_random_states(n_qubits=1, batch=6, seed=0).reshape(2, 3, 2)
     dataset = SequenceDataset.from_arrays(states, kind="quantum_state", conditions={name: [1.0, 2.0]})
     with pytest.raises(ArgumentError, match=f"`conditions` must not name one '{name}'"):
         dataset.save(tmp_path / "data.h5")
     assert not (tmp_path / "data.h5").exists()
+
+
+@pytest.mark.parametrize("name", ["a/b", "/a", ".", "..", "", "a\0b"])
+def test_a_condition_has_a_name_that_a_file_can_hold(name: str) -> None:
+    with pytest.raises(ArgumentError, match=r"^Argument `conditions` must hold names .*, but has "):
+        Layout(kind="token", dimension=2, length=3, dtype="int32", conditions={name: "1"})

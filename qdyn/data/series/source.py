@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qdyn.data.layout import Block, Layout
+from qdyn.data.layout import Block, Layout, check_array_name
 from qdyn.data.series.forecast_windows import (
     Record,
     Scaling,
@@ -74,6 +74,11 @@ class TimeSeries(Source):
             # The layout must be known before any file is opened.
             raise ConfigError("`columns` must name at least one column of the table.")
         try:
+            # The layout would name the conditions made of them, such as mean_km/h.
+            for name in self.columns:
+                check_array_name("columns", name)
+            if twice := next((name for name in self.columns if self.columns.count(name) > 1), None):
+                raise ArgumentError(f"Argument `columns` must name a column once, but names {twice!r} twice.")
             self._plan  # noqa: B018
         except ArgumentError as problem:
             raise ConfigError(str(problem).removeprefix("Argument ")) from problem

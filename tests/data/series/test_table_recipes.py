@@ -10,7 +10,7 @@ import yaml
 import qdyn
 from qdyn.data.generation.generate import generate
 from qdyn.data.recipes import read_recipe
-from qdyn.errors import DatasetError, OutputError
+from qdyn.errors import ConfigError, DatasetError, OutputError
 
 RECIPE = {
     "name": "mine",
@@ -74,3 +74,25 @@ def test_a_stated_checksum_stands_for_the_table(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "t.csv").unlink()
     with pytest.raises(DatasetError, match=r"^t\.csv: cannot be read as a table: No such file"):
         qdyn.load_dataset("./t.yaml", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["km/h"], "`columns` must hold names without '/', but has 'km/h'"),
+        (["a", "."], "`columns` must hold names of arrays, but has '.'"),
+        ([""], "`columns` must hold names of arrays, but has ''"),
+        (["a", "b", "a"], "`columns` must name a column once, but names 'a' twice"),
+    ],
+)
+def test_names_that_no_file_can_hold_are_refused_up_front(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], message: str
+) -> None:
+    """Before anything is computed, so that the folder is left free for the mended recipe."""
+    monkeypatch.chdir(project(tmp_path, offset=0.0, columns=names))
+    with pytest.raises(ConfigError) as caught:
+        generate("./t.yaml", "made", progress=False)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("t.yaml: ")
+    project(tmp_path, offset=5.0)
+    assert qdyn.load_dataset(generate("./t.yaml", "made", progress=False)).conditions["start"][0] == 0
