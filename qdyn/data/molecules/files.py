@@ -97,7 +97,7 @@ def read_smiles(path: str | Path, *, column: str | None = None) -> list[str]:
         column: Column of a CSV file; None takes the one called "smiles" in any case.
 
     Raises:
-        DatasetError: the file cannot be read, is empty, or has no such column.
+        DatasetError: the file cannot be read, is empty, or has no such column or two of that name.
     """
     file = Path(path)
     handle = io.StringIO(read_text(file), newline="")
@@ -218,6 +218,8 @@ def _of_csv(handle: Iterable[str], file: Path, column: str | None) -> list[str]:
         chosen = column
     else:
         raise DatasetError(f"The file {file} has no column {column!r}: {nearest(column, header)}")
+    if list(header).count(chosen) > 1:
+        raise DatasetError(f"The file {file} must have the column {chosen!r} once, but has it twice.")
     return [(row[chosen] or "").strip() for row in rows]
 
 

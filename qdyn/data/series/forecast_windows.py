@@ -255,8 +255,8 @@ def read_csv(
         sha256: what the file's checksum must be; None does not look.
 
     Raises:
-        DatasetError: no such file, another checksum, no such column, an entry that is no number, or times
-            that do not increase in equal steps; the message names the line.
+        DatasetError: no such file, another checksum, no such column or two of that name, an entry that is no
+            number, or times that do not increase in equal steps; the message names the line.
 
     Example:
         >>> import tempfile
@@ -284,6 +284,8 @@ def read_csv(
     for name in (clock, *wanted):
         if name not in header:
             raise DatasetError(f"{path}: has no column {name!r}: {nearest(name, header)}")
+        if header.count(name) > 1:
+            raise DatasetError(f"{path}: the column {name!r} must stand there once, but stands there twice.")
     places = [header.index(name) for name in wanted]
     values = np.empty((len(rows) - 1, len(wanted)))
     stamps = []

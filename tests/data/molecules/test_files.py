@@ -154,6 +154,7 @@ def test_the_published_form_counts_padding_and_composes_the_split(tmp_path: Path
     [
         ("a.csv", "id,smile\n1,C\n", "no column 'smiles': name one of id, smile"),
         ("a.csv", "", "no column 'smiles': name one of none"),
+        ("a.csv", "smiles,smiles\nC,N\n", "must have the column 'smiles' once, but has it twice"),
         ("a.smi", "\n\n", "holds no molecules"),
         ("a.smi", "C(C\n", "no molecule that RDKit accepts: 1 rows"),
         ("missing.smi", None, "No such file"),

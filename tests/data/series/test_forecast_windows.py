@@ -170,6 +170,8 @@ def test_a_table_of_several_columns_becomes_a_recipe(tmp_path: Path) -> None:
         ("t,a\nsoon,1\nlater,2\n", r"the time column must hold numbers or dates"),
         ("t,a\n0,1\n1\n", r"line 3: must have 2 entries, but has 1"),
         ("t,b\n0,1\n1,2\n", r"has no column 'a'"),
+        ("t,a,a\n0,1,5\n1,2,6\n", r"the column 'a' must stand there once, but stands there twice"),
+        ("t,a,t\n0,1,5\n1,2,6\n", r"the column 't' must stand there once"),
         ("t,a\n", r"at least two rows of numbers"),
     ],
 )
