@@ -44,15 +44,21 @@ def parser() -> CommandParser:
 
 def run(options: Any) -> int:
     """Do it."""
-    from qdyn.evaluation.evaluate import evaluate
+    from qdyn.data.load import load_dataset
+    from qdyn.evaluation.evaluate import evaluate, usual_split
     from qdyn.training.run import load_run
 
     judged = load_run(options.run)
-    known = judged.record.sequences if options.dataset is None else {}
+    given = None if options.dataset is None else load_dataset(options.dataset)
+    sizes = (
+        judged.record.sequences
+        if given is None
+        else {name: len(given.split(name)) for name in given.split_names}
+    )
     found = evaluate(
         judged,
-        dataset=options.dataset,
-        split=options.split or ("validation" if known and "test" not in known else "test"),
+        dataset=given,
+        split=options.split or usual_split(sizes),
         context=options.context,
         rollout_steps=options.rollout_steps,
         threshold=options.threshold,

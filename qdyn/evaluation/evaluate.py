@@ -244,6 +244,15 @@ def _check_suits(run: Run, data: SequenceDataset) -> None:
             )
 
 
+def usual_split(sizes: Mapping[str, int]) -> str:
+    """The split that is judged unless another is asked for, of a dataset with so many sequences in each.
+
+    >>> usual_split({"train": 8, "test": 4}), usual_split({"train": 8, "validation": 2, "test": 0})
+    ('test', 'validation')
+    """
+    return "validation" if sizes and not sizes.get("test") else "test"
+
+
 def _split(data: SequenceDataset, name: str) -> tuple[SequenceDataset, str]:
     if not data.split_names:
         return data, "all"
