@@ -39,7 +39,8 @@ def view(
         metadata: as shown, which may differ from the stored one in its phase convention.
         values: an array, or a lazy xarray variable, of shape (items, time[, vector]).
         sequences: the stored sequence of each item.
-        starts: the first element of each item where the items are windows.
+        starts: the first element of each item where the items are windows. They are shown as ``start``, and a
+            condition of that name as ``condition_start``.
         times: the times to show along the time axis, if any.
     """
     import xarray
@@ -54,7 +55,9 @@ def view(
     if times is not None:
         coordinates["time"] = ("time", times, {"units": units.get("time", "1")})
     for key, known in backing.conditions.items():
-        coordinates[key] = (item, known[sequences], {"units": units.get(key, "1")})
+        # A condition may be called like what a window is placed by: the windows of a series know their start.
+        shown = f"condition_{key}" if key in coordinates or key == item else key
+        coordinates[shown] = (item, known[sequences], {"units": units.get(key, "1")})
     if backing.splits:
         coordinates["split"] = (item, split_labels(backing.splits, sequences), {"units": "1"})
     if backing.lengths is not None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import qdyn
 from qdyn.data.generation.generate import generate
+from qdyn.data.series.forecast_windows import WindowPlan, forecast_windows
 from qdyn.data.xarray_backend import QdynBackendEntrypoint
 from qdyn.errors import DatasetError
 
@@ -117,6 +118,18 @@ def test_a_view_in_memory_reads_the_same(folder: Path, states: np.ndarray) -> No
     assert windows["start"].values.tolist() == [0, 2] * 4
     assert np.array_equal(windows["states"].values[1], states[10, 2:33])
     assert windows["time"].values == pytest.approx(0.35 * np.arange(31))
+
+
+def test_windows_of_a_series_keep_both_starts(tmp_path: Path) -> None:
+    """Where a window lies in its sequence, and where that lies in the record, are two things."""
+    plan = WindowPlan(4, {"train": (0, 8)})
+    series = forecast_windows(np.arange(8.0), plan, scaling="none")
+    windows = series.windows(2, 1).to_xarray()
+    assert windows["start"].values.tolist() == [0, 1, 2] * 4
+    assert windows["condition_start"].values.tolist() == np.repeat([0, 1, 2, 3], 3).tolist()
+    first = windows["vectors"].values[:, 0, 0]
+    assert first.tolist() == (windows["start"] + windows["condition_start"]).values.tolist()
+    assert series.to_xarray()["start"].values.tolist() == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize(("name", "array"), [("grammar", "tokens"), ("markov-sphere", "vectors")])
