@@ -27,6 +27,10 @@ def test_a_list_names_every_trial_and_trains_nothing(
         (["absent.yaml"], "The sweep file absent.yaml does not exist."),
         (["broken.yaml"], "unknown key `grids`: did you mean 'grid'?"),
         (["qasa-placement", "--set", "training.step=3"], "did you mean 'training.steps'?"),
+        (
+            ["qasa-placement", "--set", "dataset.name=arma"],
+            "override 'dataset.name=arma' has no effect, since the grid gives `dataset.name` the values [",
+        ),
         (["qasa-placement", "--workers", "0"], "--workers must be an integer >= 1"),
     ],
 )

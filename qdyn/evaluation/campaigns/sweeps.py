@@ -149,11 +149,12 @@ def trials_of(sweep: SweepConfig, *, overrides: Sequence[str] = ()) -> list[Tria
 
     Args:
         sweep: What is varied.
-        overrides: Assignments such as "training.steps=100", for every trial; the grid and what a trial
-            changes come after them.
+        overrides: Assignments such as "training.steps=100", for every trial; what a trial by name changes
+            comes after them.
 
     Raises:
-        ConfigError: an unknown key or a value out of range, the trial named; or two trials of one key.
+        ConfigError: an unknown key or a value out of range, the trial named; two trials of one key; or an
+            override of what the grid varies.
 
     Example:
         >>> base = {"name": "a", "dataset": {"name": "tfim-4q"}}
@@ -169,6 +170,7 @@ def trials_of(sweep: SweepConfig, *, overrides: Sequence[str] = ()) -> list[Tria
         mapping = read_yaml(find_yaml("models", sweep.preset))
     mapping = _with(mapping, sweep.set)
     for assignment in overrides:
+        _check_free(assignment, sweep)
         mapping = override(mapping, assignment)
     grid = {key: values for key, values in sweep.grid.items() if key != "dataset.name"}
     named = [(name, dict(changes)) for name, changes in sweep.trials.items()]
@@ -236,6 +238,17 @@ def run_sweep(
     found = SweepResult(sweep, datasets, outcomes, untrained)
     found.save(Path(out))
     return found
+
+
+def _check_free(assignment: str, sweep: SweepConfig) -> None:
+    """Refuse to set what the grid sets after it: the value would be lost without a word."""
+    key = assignment.partition("=")[0].strip()
+    for varied, values in sweep.grid.items():
+        if f"{key}.".startswith(f"{varied}."):
+            raise ConfigError(
+                f"sweep {sweep.name}: override {assignment!r} has no effect, since the grid gives `{varied}` "
+                f"the values {json.dumps(list(values))}: change the grid in a copy of the sweep's file."
+            )
 
 
 def _with(mapping: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
