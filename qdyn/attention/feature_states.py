@@ -203,7 +203,7 @@ class FeatureStates(nn.Module):
         if encoding in ("amplitude", "complex_amplitude", "unary"):
             amplitudes = _unit(self._amplitudes(numbers))
             if encoding != "unary":
-                return nn.functional.pad(amplitudes, (0, 2**self.token_qubits - amplitudes.shape[-1]))
+                return self._filled(amplitudes)
             places = 2 ** torch.arange(self.token_qubits - 1, -1, -1, device=numbers.device)
             empty = amplitudes.new_zeros(*amplitudes.shape[:-1], 2**self.token_qubits)
             return empty.index_copy(-1, places, amplitudes)
@@ -223,11 +223,17 @@ class FeatureStates(nn.Module):
             "ansatz": lambda: encodings.ansatz_encoding(numbers, n_qubits=n_qubits),
             "reuploading": lambda: self._reuploaded(numbers, head),
             "basis": lambda: encodings.basis_encoding((numbers > 0).long()),
-            "amplitude": lambda: encodings.amplitude_encoding(numbers),
-            "complex_amplitude": lambda: encodings.amplitude_encoding(self._amplitudes(numbers)),
+            "amplitude": lambda: encodings.amplitude_encoding(self._filled(numbers)),
+            "complex_amplitude": lambda: encodings.amplitude_encoding(
+                self._filled(self._amplitudes(numbers))
+            ),
             "unary": lambda: unary_encoding(numbers),
         }
         return makers[options.encoding]()
+
+    def _filled(self, amplitudes: Tensor) -> Tensor:
+        """As many amplitudes as the qubits have."""
+        return nn.functional.pad(amplitudes, (0, 2**self.token_qubits - amplitudes.shape[-1]))
 
     def _reuploaded(self, numbers: Tensor, head: int) -> Program:
         assert self.weights is not None

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 
-from qdyn.attention.pair_weights import allowed_pairs
+from qdyn.attention.pair_weights import allowed_pairs, check_element_mask
 from qdyn.checks import check_integer
 from qdyn.config import build as read_options
 from qdyn.errors import ArgumentError, ConfigError, nearest
@@ -128,7 +128,7 @@ class Attention(nn.Module, ABC):
         Raises:
             ArgumentError: shapes that do not fit, or numbers that are not real floating-point ones.
         """
-        self._check(queries, keys, values, bias)
+        bias = self._check(queries, keys, values, bias)
         batch, steps = queries.shape[:2]
         allowed = allowed_pairs(batch, steps, mask, causal=self.causal, device=queries.device)
         return self.attend(queries, keys, values, allowed, bias)
@@ -167,8 +167,9 @@ class Attention(nn.Module, ABC):
                     [0.5000, 0.5000, 0.0000],
                     [0.3300, 0.3300, 0.3300]])
         """
-        self._check(queries, keys, values, bias)
+        bias = self._check(queries, keys, values, bias)
         batch, steps = queries.shape[:2]
+        check_element_mask(mask, batch, steps)
         seen = torch.ones(steps, steps, dtype=torch.bool, device=queries.device).tril()
         seen = (seen if mask is None else seen & mask[:, None]).expand(batch, steps, steps)
         elements = [one.repeat_interleave(steps, dim=0) for one in (queries, keys, values)]
@@ -204,7 +205,8 @@ class Attention(nn.Module, ABC):
         """What a printed module says of itself."""
         return f"dim={self.dim}, heads={self.heads}, causal={self.causal}, {self.options}"
 
-    def _check(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> None:
+    def _check(self, queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor | None) -> Tensor | None:
+        """Refuse what does not fit; the bias in the precision of the queries."""
         for name, given in (("queries", queries), ("keys", keys), ("values", values)):
             if given.ndim != 3 or given.shape[-1] != self.dim or given.shape != queries.shape:
                 raise ArgumentError(
@@ -223,6 +225,8 @@ class Attention(nn.Module, ABC):
                     f"Argument `bias` must have shape ({batch} or 1, {self.heads} or 1, {steps}, {steps}), "
                     f"but has {tuple(bias.shape)}."
                 )
+            return bias.to(queries.dtype)
+        return None
 
 
 # -- the list of mechanisms ----------------------------------------------------------------------------

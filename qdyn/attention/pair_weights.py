@@ -88,9 +88,38 @@ def normalised_weights(
         tensor([[1.0000, 0.0000],
                 [0.2500, 0.7500]])
     """
-    kept = biased_weights(weights, allowed, bias)
+    kept = biased_weights(weights, allowed, None if bias is None else levelled(bias, allowed))
     total = kept.sum(dim=-1, keepdim=True)
     return kept / torch.where(total > 0, total, 1.0)
+
+
+def levelled(
+    bias: Float[Tensor, "*batch rows columns"], allowed: Bool[Tensor, "*#batch rows columns"]
+) -> Float[Tensor, "*batch rows columns"]:
+    """A bias whose largest allowed entry in each row is 0: where rows are normalised, nothing overflows.
+
+    Example:
+        >>> levelled(torch.tensor([[900.0, 901.0]]), torch.tensor([[True, True]]))
+        tensor([[-1.,  0.]])
+    """
+    seen = bias.detach().masked_fill(~allowed, -math.inf).amax(dim=-1, keepdim=True)
+    return bias - torch.where(seen.isfinite(), seen, 0.0)
+
+
+def check_element_mask(mask: Tensor | None, batch: int, steps: int) -> None:
+    """Refuse a mask that does not say of every element whether it takes part.
+
+    Raises:
+        ArgumentError: another shape or type.
+    """
+    if mask is None:
+        return
+    if mask.dtype != torch.bool:
+        raise ArgumentError(f"Argument `mask` must be of torch.bool, True takes part, but is {mask.dtype}.")
+    if tuple(mask.shape) != (batch, steps):
+        raise ArgumentError(
+            f"Argument `mask` must have shape ({batch}, {steps}), but has shape {tuple(mask.shape)}."
+        )
 
 
 def biased_weights(weights: Tensor, allowed: Tensor, bias: Tensor | None = None) -> Tensor:

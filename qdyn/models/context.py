@@ -21,7 +21,7 @@ def check_context(context: Tensor | NDArray[Any], metadata: SequenceMetadata | N
         metadata: the data of the predictor; None where it has been fitted to none.
 
     Returns:
-        The same as a tensor, complex for states.
+        The same as a tensor, complex for states and of floating-point numbers for real vectors.
 
     Raises:
         ArgumentError: there is no element, or they are of another kind or dimension than the data.
@@ -55,7 +55,8 @@ def check_context(context: Tensor | NDArray[Any], metadata: SequenceMetadata | N
         return seen.to(torch.promote_types(seen.dtype, torch.complex64))
     if seen.is_complex():
         raise ArgumentError(f"Argument `context` must hold real vectors, but is of type {seen.dtype}.")
-    return seen
+    # What follows integers is not an integer.
+    return seen if seen.is_floating_point() else seen.to(torch.get_default_dtype())
 
 
 def _check_tokens(seen: Tensor, words: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Dropout whose choices do not depend on how a batch is shared out among processes."""
+"""When entries are dropped at random, and which: not by how a batch is shared out among processes."""
 
 from __future__ import annotations
 
@@ -32,6 +32,28 @@ def share_of_rows(rows: int) -> tuple[slice, int]:
     """Which rows of the whole batch the ``rows`` rows at hand are, and how many it has."""
     first, total = _SHARE.get() or (0, rows)
     return slice(first, first + rows), total
+
+
+@contextmanager
+def evaluating(model: object) -> Iterator[None]:
+    """Inside the block a trainable model drops nothing at random.
+
+    Example:
+        >>> model = BatchDropout(0.5)
+        >>> with evaluating(model):
+        ...     print(model(torch.ones(3)), model.training)
+        tensor([1., 1., 1.]) False
+        >>> model.training
+        True
+    """
+    if not (isinstance(model, nn.Module) and model.training):
+        yield
+        return
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train()
 
 
 class BatchDropout(nn.Module):

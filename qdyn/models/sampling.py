@@ -15,9 +15,8 @@ own, whatever is asked for: neither the number of sequences nor of workers chang
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -34,6 +33,7 @@ from qdyn.data.source import generator_of
 from qdyn.data.text import words as text
 from qdyn.errors import ArgumentError
 from qdyn.models.base import Predictor
+from qdyn.models.dropout import evaluating
 from qdyn.processors import torch_threads
 
 BLOCK = 512
@@ -208,19 +208,6 @@ class _Law:
     temperature: float
     top_k: int | None
     seed: int
-
-
-@contextmanager
-def evaluating(predictor: Predictor) -> Iterator[None]:
-    """Inside the block a trainable model drops nothing at random."""
-    if not (isinstance(predictor, torch.nn.Module) and predictor.training):
-        yield
-        return
-    predictor.eval()
-    try:
-        yield
-    finally:
-        predictor.train()
 
 
 class _WholePrefix:

@@ -16,6 +16,7 @@ from qdyn.data.smiles import SmilesVocabulary
 from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.conditions import ConditionedModel
 from qdyn.models.decoder_config import DecoderSection
+from qdyn.models.dropout import evaluating
 
 LOSS_NAMES = ("L_1",)
 _BATCH = 1024
@@ -97,7 +98,7 @@ class TokenModel(ConditionedModel):
         """
         flat = None if conditions is None else conditions.reshape(-1, conditions.shape[-1])
         flat_mask = None if mask is None else mask.reshape(-1, mask.shape[-1])
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(self):
             logits, _ = self(inputs.reshape(-1, inputs.shape[-1]), flat, flat_mask)
         return logits.softmax(-1).reshape(*inputs.shape, -1)
 

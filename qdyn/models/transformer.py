@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from qdyn.attention.graph_bias import GraphBias, graph_bins
 from qdyn.attention.mechanism import build as build_attention
+from qdyn.attention.pair_weights import check_element_mask
 from qdyn.attention.qsa.readout import LOSSES, read_out
 from qdyn.checks import check_choice
 from qdyn.circuits.encodings.positions import sinusoidal_angles
@@ -31,6 +32,8 @@ from qdyn.data.tags import given_one_of, label_numbers, label_steps
 from qdyn.errors import ArgumentError, ConfigError
 from qdyn.models.adapters import make_adapter
 from qdyn.models.conditions import ConditionedModel, condition_map
+from qdyn.models.context import check_context
+from qdyn.models.dropout import BatchDropout, evaluating
 from qdyn.models.transformer_config import TransformerConfig
 
 
@@ -97,7 +100,7 @@ class Transformer(ConditionedModel):
         )
         if self.graph_bins is not None:
             self.graph_bias = GraphBias(bins=self.graph_bins.count, heads=config.heads)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = BatchDropout(config.dropout)
 
     def forward(
         self,
@@ -123,13 +126,12 @@ class Transformer(ConditionedModel):
             ArgumentError: more steps than there are positions for, or conditions that do not fit.
         """
         self._check_conditions(inputs, conditions)
-        if self.graph_bins is not None:
-            drawn = self.graph_bias(self.graph_bins(inputs))
-            bias = drawn if bias is None else drawn + bias
+        batch, steps = inputs.shape[:2]
+        check_element_mask(mask, batch, steps)
+        bias = self._with_graph(inputs, bias)
         if self.config.causal or self.config.blocks == 1:
             # A single block meets elements that nothing has seen yet: only its attention knows of prefixes.
-            return self._pass(inputs, mask, conditions, bias)
-        batch, steps = inputs.shape[:2]
+            return self._pass(inputs, mask, conditions, bias, over_prefixes=not self.config.causal)
         prefixes = torch.ones(steps, steps, dtype=torch.bool, device=inputs.device).tril()
         seen = prefixes if mask is None else prefixes & mask[:, None]
         repeated = inputs[:, None].expand(batch, steps, *inputs.shape[1:]).flatten(0, 1)
@@ -142,8 +144,21 @@ class Transformer(ConditionedModel):
             [torch.unflatten(one, 0, (batch, steps))[:, last, :, last].movedim(0, 2) for one in weights],
         )
 
+    def _with_graph(self, inputs: Tensor, bias: Tensor | None) -> Tensor | None:
+        """The bias together with that of the graph that the elements draw."""
+        if self.graph_bins is None:
+            return bias
+        drawn: Tensor = self.graph_bias(self.graph_bins(inputs))
+        return drawn if bias is None else drawn + bias
+
     def _pass(
-        self, inputs: Tensor, mask: Tensor | None, conditions: Tensor | None, bias: Tensor | None
+        self,
+        inputs: Tensor,
+        mask: Tensor | None,
+        conditions: Tensor | None,
+        bias: Tensor | None,
+        *,
+        over_prefixes: bool = False,
     ) -> tuple[Tensor, list[Tensor]]:
         """Through all blocks once."""
         steps = inputs.shape[1]
@@ -163,7 +178,7 @@ class Transformer(ConditionedModel):
         x = self.dropout(x)
         weights = []
         for block in self.blocks:
-            x, attention = block(x, mask, bias)
+            x, attention = block(x, mask, bias, over_prefixes=over_prefixes)
             weights.append(attention)
         found = self.head(self.norm(x))
         if self.metadata.kind != "token":
@@ -225,12 +240,26 @@ class Transformer(ConditionedModel):
         conditions: Float[Tensor, "*batch conditions"] | None = None,
     ) -> Shaped[Tensor, "*_batch_time_numbers"]:
         """Teacher-forced forecasts; see `Predictor.forecast`, and `forward` for the conditions."""
-        found, _ = self(*self._flat(inputs, mask, conditions))
+        with evaluating(self):
+            found, _ = self(*self._flat(inputs, mask, conditions))
+        return self._read(found).reshape(*self._places(inputs), *found.shape[2:])
+
+    @torch.no_grad()
+    def predict(self, context: Shaped[Tensor, "*_batch_time"]) -> Shaped[Tensor, "*_batch_numbers"]:
+        """The forecast of the element that follows ``context``; see `Predictor.predict`."""
+        seen = check_context(context, self.metadata)
+        inputs, *_ = self._flat(seen, None, None)
+        self._check_conditions(inputs, None)
+        # The whole context is the one prefix that is asked for.
+        with evaluating(self):
+            found, _ = self._pass(inputs, None, None, self._with_graph(inputs, None))
+        return self._read(found[:, -1]).reshape(*self._places(seen)[:-1], -1)
+
+    def _read(self, found: Tensor) -> Tensor:
+        """What the head says as forecasts: probabilities, or vectors of the data's length."""
         if self.metadata.kind == "token":
-            found = found.softmax(-1)
-        elif self.metadata.normalised:
-            found = _unit(found)
-        return found.reshape(*self._places(inputs), *found.shape[2:])
+            return found.softmax(-1)
+        return _unit(found) if self.metadata.normalised else found
 
     @torch.no_grad()
     def attention_weights(
@@ -240,7 +269,8 @@ class Transformer(ConditionedModel):
         conditions: Float[Tensor, "*batch conditions"] | None = None,
     ) -> Shaped[Tensor, "*_batch_time_time"]:
         """How each step spreads its attention: moduli in the last block, mean over heads, rows of sum 1."""
-        _, weights = self(*self._flat(inputs, mask, conditions))
+        with evaluating(self):
+            _, weights = self(*self._flat(inputs, mask, conditions))
         spread = weights[-1].abs().mean(dim=1)
         total = spread.sum(dim=-1, keepdim=True)
         spread = spread / torch.where(total > 0, total, 1.0)
@@ -278,7 +308,6 @@ class Block(nn.Module):
     def __init__(self, config: TransformerConfig, width: int, *, adapted: bool = False) -> None:
         super().__init__()
         options = dict(config.attention_options)
-        self.over_prefixes = config.blocks == 1 and not config.causal
         self.attention = build_attention(
             config.attention, dim=width, heads=config.heads, causal=config.causal, **options
         )
@@ -289,13 +318,22 @@ class Block(nn.Module):
         if hidden:
             self.norm_feed_forward = nn.LayerNorm(width) if config.normalise else nn.Identity()
             self.feed_forward = nn.Sequential(
-                nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width), nn.Dropout(config.dropout)
+                nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width), BatchDropout(config.dropout)
             )
 
-    def forward(self, x: Tensor, mask: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
-        """The block's output (B, T, width) and attention weights (B, heads, T, T)."""
+    def forward(
+        self, x: Tensor, mask: Tensor | None, bias: Tensor | None, *, over_prefixes: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """The block's output (B, T, width) and attention weights (B, heads, T, T).
+
+        Args:
+            x: (B, T, width).
+            mask: (B, T).
+            bias: Of the attention.
+            over_prefixes: Whether every element is the last that its attention sees.
+        """
         hidden = self.norm_attention(x)
-        attend = self.attention.over_prefixes if self.over_prefixes else self.attention
+        attend = self.attention.over_prefixes if over_prefixes else self.attention
         output, weights = attend(hidden, hidden, hidden, mask, bias=bias)
         x = self.adapter(x + output)
         if self.feed_forward is not None:

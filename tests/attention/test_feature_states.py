@@ -105,3 +105,12 @@ def test_refusals() -> None:
     ):
         with pytest.raises(ConfigError):
             build(StateOptions, wrong, where="here")
+
+
+@pytest.mark.parametrize("encoding", ["amplitude", "complex_amplitude"])
+def test_qubits_to_spare_stay_in_their_first_states(encoding: str) -> None:
+    states = states_of(
+        encoding, dim=3, heads=1, qubits=3, projection=False if encoding == "amplitude" else None
+    )
+    x = features(2, 4, 3)
+    torch.testing.assert_close(states.program(x).states(), states(x)[:, 0], rtol=0, atol=1e-13)

@@ -15,6 +15,7 @@ from qdyn.config import build, to_mapping
 from qdyn.data.sequences import SequenceDataset, SequenceMetadata
 from qdyn.errors import ArgumentError, ConfigError, DatasetError
 from qdyn.models.config import ModelSection
+from qdyn.models.dropout import share_of_batch
 from qdyn.models.registry import build_model
 from qdyn.models.sampling import sample_sequences
 from qdyn.models.transformer import Transformer
@@ -339,3 +340,48 @@ def test_vectors_may_go_in_as_they_are(kind: str) -> None:
     model = model_of(kind, embedding="identity", heads=1, positions="sinusoidal", normalise=False)
     assert model.blocks[0].attention.dim == KINDS[kind].dimension * (2 if kind == "quantum_state" else 1)
     assert model.forecast(elements(kind)).shape == elements(kind).shape
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("causal", "blocks"), [(True, 2), (False, 1), (False, 2)])
+def test_the_element_asked_for_is_the_last_of_all_forecasts(kind: str, causal: bool, blocks: int) -> None:
+    model, x = model_of(kind, causal=causal, blocks=blocks), elements(kind)
+    torch.testing.assert_close(model.predict(x), model.forecast(x)[:, -1], rtol=0, atol=1e-13)
+
+
+def test_a_series_of_integers_goes_on_with_what_is_forecast() -> None:
+    model = model_of("real")
+    whole = torch.tensor([[[1, 2, 0], [3, 4, 1], [5, 6, 2]]])
+    found = model.rollout(whole, 2)
+    torch.testing.assert_close(found.double(), model.rollout(whole.double(), 2), rtol=0, atol=1e-6)
+    assert (found % 1 != 0).any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_forecasts_drop_nothing(kind: str) -> None:
+    model, x = model_of(kind, dropout=0.5).train(), elements(kind)
+    for asked in (model.forecast, model.predict, model.attention_weights):
+        assert torch.equal(asked(x), asked(x))
+    assert model.training
+    found = asked(x)
+    assert torch.equal(model.eval().attention_weights(x), found)
+
+
+def test_what_is_dropped_does_not_depend_on_how_a_batch_is_shared() -> None:
+    model, x = model_of("real", dropout=0.3).train(), elements("real", count=4)
+    losses = []
+    for share in (slice(0, 4), slice(0, 1), slice(1, 4)):
+        torch.manual_seed(7)
+        with share_of_batch(share.start, 4):
+            losses.append(model.loss("L_1", x[share, :-1], x[share, 1:]))
+    torch.testing.assert_close(torch.cat(losses[1:]), losses[0], rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("kind", ["token", "real"])
+def test_masks_that_do_not_fit_are_refused(kind: str, causal: bool, as_user: None) -> None:
+    model, x = model_of(kind, causal=causal), elements(kind)
+    with pytest.raises(ArgumentError, match=r"`mask` must have shape \(2, 6\)"):
+        model(x, torch.ones(1, 6, dtype=torch.bool))
+    with pytest.raises(ArgumentError, match=r"`mask` must be of torch.bool"):
+        model(x, torch.ones(2, 6))

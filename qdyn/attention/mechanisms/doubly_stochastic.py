@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from qdyn.attention.mechanism import Attention, register_attention
-from qdyn.attention.pair_weights import allowed_pairs, biased_weights
+from qdyn.attention.pair_weights import allowed_pairs, biased_weights, check_element_mask
 from qdyn.attention.quantum_walks import prefix_walks, symmetric, walk
 from qdyn.checks import check_positive
 from qdyn.circuits.circuit import Circuit
@@ -118,7 +118,8 @@ class DoublyStochasticAttention(Attention):
         bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """See `Attention.over_prefixes`: one walk from the last element of each prefix, all at a time."""
-        self._check(queries, keys, values, bias)
+        bias = self._check(queries, keys, values, bias)
+        check_element_mask(mask, len(queries), queries.shape[1])
         allowed = allowed_pairs(len(queries), queries.shape[1], mask, causal=False, device=queries.device)
         cosine, sine = prefix_walks(self.time * self._hopping(queries, keys, allowed & allowed.mT, bias))
         weights = (cosine.square() + sine.square()).mT

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from qdyn.attention.mechanism import Attention, register_attention
-from qdyn.attention.pair_weights import biased_weights
+from qdyn.attention.pair_weights import biased_weights, levelled
 from qdyn.attention.trained_circuits import TrainedCircuits, expectations, pauli_words
 from qdyn.checks import check_integer
 from qdyn.circuits.ansatz.circuits import ansatz_circuit
@@ -150,7 +150,8 @@ class LCUAttention(Attention):
         # Causal: what lies ahead is not allowed, whatever stands there. Else distances begin at 1 - steps.
         at = distance.clamp_min(0) if self.causal else distance + self.options.steps - 1
         held = self.coefficients[:, at]
-        b = biased_weights(torch.complex(held[..., 0], held[..., 1])[None], allowed, bias)
+        level = None if bias is None else levelled(bias, allowed)
+        b = biased_weights(torch.complex(held[..., 0], held[..., 1])[None], allowed, level)
         total = b.abs().sum(-1, keepdim=True)
         return b / torch.where(total > 0, total, 1.0)
 

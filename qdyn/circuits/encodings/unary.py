@@ -127,4 +127,4 @@ def _weight(x: Tensor, first: int, last: int) -> Tensor:
 
 
 def _sign_phase(x: Tensor) -> Tensor:
-    return torch.where(x < 0, math.pi, 0.0).to(torch.float64)
+    return math.pi * (x < 0).to(torch.float64)

@@ -28,7 +28,7 @@ from qdyn.evaluation.results import Estimate, plain, with_error
 from qdyn.files import replacing, write_json
 from qdyn.models.base import Predictor
 from qdyn.models.hybrid_decoder.decoder import HybridDecoder
-from qdyn.models.sampling import evaluating, sample_sequences, strings_of
+from qdyn.models.sampling import sample_sequences, strings_of
 
 _TOKENS_TO_SHOW = 8
 

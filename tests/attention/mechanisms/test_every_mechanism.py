@@ -8,6 +8,7 @@ from torch.func import functional_call, grad, stack_module_state, vmap
 
 import qdyn
 from qdyn.attention.mechanism import Attention, attention_class, controls, describe
+from qdyn.errors import ArgumentError
 
 NAMES = (*qdyn.attention.names(), *controls())
 BIDIRECTIONAL = {name for name in NAMES if not attention_class(name).can_be_causal}
@@ -163,3 +164,30 @@ def test_positions_tell_equal_elements_apart(name: str, positions: str) -> None:
     row = attention(x, x, x)[1][0, 0, 4]
     spread = (row - row.mean()).abs().max()
     assert spread < 1e-12 if positions == "none" else spread > 1e-4
+
+
+NORMALISED = ("fidelity", "kernel", "measured", "mixed_state", "orthogonal", "quixer", "softmax", "uniform")
+
+
+@pytest.mark.parametrize("name", NORMALISED)
+@pytest.mark.parametrize("level", [200.0, -200.0])
+def test_where_rows_are_normalised_only_differences_of_a_bias_count(name: str, level: float) -> None:
+    """In single precision exp(200) is no number any more, and exp(-200) is 0."""
+    attention = small(name, heads=2).float()
+    x, bias = features(2, 4, 4).float(), features(1, 2, 4, 4)
+    plain = attention(x, x, x, bias=bias.float())
+    for one, other in zip(attention(x, x, x, bias=bias + level), plain, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_masks_of_prefixes_are_of_elements(name: str, as_user: None) -> None:
+    attention = small(name)
+    x = features(2, 4, 4)
+    for wrong, message in (
+        (torch.ones(4, 4, dtype=torch.bool), r"must have shape \(2, 4\)"),
+        (torch.ones(2, 3, dtype=torch.bool), r"must have shape \(2, 4\)"),
+        (torch.ones(2, 4), "must be of torch.bool"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            attention.over_prefixes(x, x, x, wrong)

@@ -61,3 +61,8 @@ def test_zeros_are_refused(as_user: None) -> None:
         matrix_encoding(torch.zeros(2, 2, 2))
     with pytest.raises(ArgumentError, match=r"has shape \(4,\)"):
         matrix_encoding(torch.ones(4))
+
+
+def test_a_sign_is_exact_in_double_precision() -> None:
+    state = unary_encoding(torch.tensor([-2.0], dtype=torch.float64)).states()
+    assert float(state.imag.abs().max()) < 1e-15
