@@ -75,6 +75,14 @@ class TransformerConfig(ConditionedSection):
         if self.feed_forward is not None:
             check_integer("model.feed_forward", self.feed_forward, minimum=0)
         check_places("model.adapter_blocks", self.adapter_blocks, self.blocks)
+        # "quantum" is what a transformer without adapters says, too.
+        if self.adapter != "quantum" and not self.adapter_blocks:
+            raise ConfigError(
+                f"Argument `model.adapter_blocks` must name the blocks of the adapter {self.adapter!r}, "
+                "but is empty."
+            )
+        if self.standardise and not self.conditions:
+            raise ConfigError("Argument `model.standardise` must be false without `model.conditions`.")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"Argument `model.dropout` must lie in [0, 1), but is {self.dropout:g}.")
         if self.conditions and self.embedding == "identity":

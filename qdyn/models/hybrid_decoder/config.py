@@ -48,7 +48,7 @@ class HybridDecoderConfig(DecoderSection):
             published, exact gradients of position angles vanish and these never move.
         attention: Any of `qdyn.attention.names()`, for the score "attention".
         attention_options: Its own options.
-        heads: Heads of that attention, >= 1.
+        heads: Heads of that attention, >= 1; 1 for other scores.
     """
 
     kind: str = "hybrid_decoder"
@@ -86,6 +86,13 @@ class HybridDecoderConfig(DecoderSection):
                 "Argument `model.attention` must name an attention exactly where model.score is 'attention', "
                 f"but is {self.attention!r}, and the score is {self.score!r}."
             )
+        if self.score != "attention" and (self.attention_options or self.heads != 1):
+            raise ConfigError(
+                "Arguments `model.attention_options` and `model.heads` are for model.score 'attention', "
+                f"but that is {self.score!r}."
+            )
+        if self.standardise and not self.conditions:
+            raise ConfigError("Argument `model.standardise` must be false without `model.conditions`.")
         if self.score != "quantum" and (self.frozen or self.gradient != "exact"):
             raise ConfigError(
                 "Arguments `model.frozen` and `model.gradient` are for the circuits of model.score "

@@ -270,6 +270,10 @@ def test_the_adapter_fits_into_the_transformer_of_any_attention() -> None:
     assert float(model.blocks[1].adapter.weights.grad.abs().max()) > 0
     with pytest.raises(ArgumentError, match=r"`model.adapter_blocks\[0\]` must be an integer in \[0, 1\]"):
         replace(config, adapter_blocks=(2,))
+    with pytest.raises(ConfigError, match="must name the blocks of the adapter 'bottleneck', but is empty"):
+        replace(config, adapter="bottleneck", adapter_blocks=())
+    with pytest.raises(ConfigError, match=r"`model\.standardise` must be false without `model\.conditions`"):
+        replace(config, standardise=True)
 
 
 def test_an_adapter_fits_into_any_transformer() -> None:
