@@ -248,7 +248,7 @@ def new_record(config: RunConfig, data: SequenceDataset, device: torch.device) -
     return RunRecord(
         status="running",
         seeds=config.training.seeds,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(one.numel() for one in model.parameters() if one.requires_grad),
         dataset=to_mapping(data.metadata) | {"digest": content_digest(data)},
         sequences={name: len(data.split(name)) for name in data.split_names},
         threads=config.training.threads or torch.get_num_threads(),

@@ -127,6 +127,8 @@ def test_frozen_angles_stay_as_drawn(tmp_path: Path) -> None:
     assert len(circuit) == 6
     assert {name for name, found in moved.items() if not found} == circuit
     assert start.label == "Frozen quantum decoder"
+    trained = sum(one.numel() for name, one in start.named_parameters() if name not in circuit)
+    assert run.record.parameters == trained
 
 
 @pytest.mark.parametrize("kind", ["quantum", "classical_eq", "lstm"])
@@ -316,6 +318,9 @@ def test_it_is_judged_with_and_without_padding(
         ({"attention": "softmax"}, "must name an attention exactly where"),
         ({"score": "uniform", "frozen": True}, "for the circuits of model.score 'quantum'"),
         ({"score": "classical", "gradient": "spsa"}, "for the circuits of model.score 'quantum'"),
+        ({"attention_options": {"temperature": 2.0}}, "for model.score 'attention', but that is 'quantum'"),
+        ({"score": "uniform", "heads": 2}, "for model.score 'attention', but that is 'uniform'"),
+        ({"standardise": True}, "`model.standardise` must be false without `model.conditions`"),
         ({"spsa_step": 0.0}, "spsa_step"),
     ],
 )
