@@ -205,7 +205,7 @@ def _sentences(file: str, options: Any) -> tuple[SequenceDataset, str]:
 
     # The words of a sentence are framed by two more, and the first is no forecast.
     found = read_sentences(file, steps=32 if options.longest is None else options.longest + 1)
-    return found.dataset, f"{len(found.dataset)} sentences, {found.left_out} left out"
+    return found.dataset, str(found)
 
 
 def _columns(content: dict[str, Any]) -> tuple[str, ...]:

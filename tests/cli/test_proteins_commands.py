@@ -69,10 +69,18 @@ def test_what_can_be_mended_is_told_in_one_line(
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        ("Loved it!\t1\nNever again.\t0\n" * 6, [], "12 sentences (6 negative, 6 positive), 0 left out"),
-        ("good\t1\nbad\t0\n" * 6, ["--as", "labelled"], "12 sentences (6 negative, 6 positive), 0 left out"),
-        ("the cat sleeps\n" * 10, ["--as", "sentences"], "10 sentences, 0 left out"),
-        ("I see the cat\n" + "the cat sleeps\n" * 10, [], "11 sentences, 0 left out"),
+        (
+            "Loved it!\t1\nNever again.\t0\n" * 6,
+            [],
+            "12 sentences (6 negative, 6 positive), 0 left out, 10 duplicates",
+        ),
+        (
+            "good\t1\nbad\t0\n" * 6,
+            ["--as", "labelled"],
+            "12 sentences (6 negative, 6 positive), 0 left out, 10 duplicates",
+        ),
+        ("the cat sleeps\n" * 10, ["--as", "sentences"], "10 sentences, 0 left out, 9 duplicates"),
+        ("I see the cat\n" + "the cat sleeps\n" * 10, [], "11 sentences, 0 left out, 9 duplicates"),
     ],
 )
 def test_sentences_are_imported(

@@ -24,6 +24,7 @@ from qdyn.data.text.words import (
     BEGIN,
     DEFAULT_SHARES,
     END,
+    count_duplicates,
     encode_words,
     shared_out,
     unknown_shares,
@@ -47,17 +48,23 @@ class LabelledSentences:
         dataset: The sequences, in splits.
         classes: Class -> sentences of it, in the order of the labels' numbers.
         left_out: Sentences that are longer than was asked for, or hold no word.
+        duplicates: Sentences of the dataset whose words stand there already, under whatever label; each has
+            the split of the first.
         unknown: Share of words outside the vocabulary, by split.
     """
 
     dataset: SequenceDataset
     classes: Mapping[str, int]
     left_out: int
+    duplicates: int
     unknown: Mapping[str, float]
 
     def __str__(self) -> str:
         amounts = ", ".join(f"{count} {name}" for name, count in self.classes.items())
-        return f"{sum(self.classes.values())} sentences ({amounts}), {self.left_out} left out"
+        return (
+            f"{sum(self.classes.values())} sentences ({amounts}), {self.left_out} left out, "
+            f"{self.duplicates} duplicates"
+        )
 
 
 def words_of(sentence: str) -> list[str]:
@@ -103,6 +110,7 @@ def read_labelled_sentences(
     That is the form of the three-source sentiment sets (Yelp, IMDb, Amazon; 1000 sentences each, label 0 or
     1); any labels without white space will do. A line ends at a line feed alone: those sets hold other
     characters that some programs take for the end of one. The vocabulary is that of the training split.
+    Sentences of equal words stay together in one split, whatever their labels.
 
     Args:
         path: UTF-8 text, also compressed; empty lines are skipped.
@@ -128,7 +136,7 @@ def read_labelled_sentences(
         >>> _ = file.write_text("Loved it!" + chr(9) + "1" + chr(10) + "Never again." + chr(9) + "0")
         >>> found = read_labelled_sentences(file, shares={"train": 1.0})
         >>> print(found)
-        2 sentences (1 negative, 1 positive), 0 left out
+        2 sentences (1 negative, 1 positive), 0 left out, 0 duplicates
         >>> found.dataset.metadata.vocabulary[-2:], found.dataset.n_steps
         (('<label=negative>', '<label=positive>'), 5)
         >>> folder.cleanup()
@@ -153,7 +161,7 @@ def read_labelled_sentences(
     ]
     if not kept:
         raise DatasetError(f"The file {file} has no sentence of 1 to {longest} words.")
-    shuffled, splits = shared_out(kept, shares, seed=seed)
+    shuffled, splits = shared_out(kept, shares, seed=seed, key=lambda item: tuple(item[0]))
     sentences, classes = [words for words, _ in shuffled], [label for _, label in shuffled]
     labels = list(dict.fromkeys(names[label] for label in said))
     vocabulary = vocabulary_of(sentences[slice(*splits["train"])], largest=vocabulary_size)
@@ -182,6 +190,7 @@ def read_labelled_sentences(
         ),
         classes={label: counts[label] for label in labels},
         left_out=len(rows) - len(kept),
+        duplicates=count_duplicates(sentences),
         unknown=unknown_shares(sentences, splits, vocabulary),
     )
 

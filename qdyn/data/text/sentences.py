@@ -20,6 +20,7 @@ from qdyn.data.text.words import (
     BEGIN,
     DEFAULT_SHARES,
     END,
+    count_duplicates,
     encode_words,
     shared_out,
     unknown_shares,
@@ -36,12 +37,17 @@ class Sentences:
     Attributes:
         dataset: The sequences, in three splits.
         left_out: Sentences that do not fit the length asked for.
+        duplicates: Sentences of the dataset that stand there already; each has the split of the first.
         unknown: Share of words outside the vocabulary, by split.
     """
 
     dataset: SequenceDataset
     left_out: int
+    duplicates: int
     unknown: Mapping[str, float]
+
+    def __str__(self) -> str:
+        return f"{len(self.dataset)} sentences, {self.left_out} left out, {self.duplicates} duplicates"
 
 
 def read_sentences(
@@ -57,7 +63,8 @@ def read_sentences(
     """Read a file of sentences into a dataset of tokens.
 
     The vocabulary is that of the training split: the words of the other splits that it lacks become
-    ``<unk>``, so no test word is known beforehand. Words are numbered by falling frequency.
+    ``<unk>``, so no test word is known beforehand. Words are numbered by falling frequency. Equal sentences
+    stay together in one split, so no test sentence is known either.
 
     Args:
         path: UTF-8 text, one sentence a line, words separated by spaces; empty lines are skipped.
@@ -98,7 +105,7 @@ def read_sentences(
     if not fits:
         wanted = f"exactly {steps + 1} words" if exact else f"1 to {steps - 1} words"
         raise DatasetError(f"The file {file} has no sentence of {wanted} among its {len(lines)}.")
-    sentences, splits = shared_out(fits, shares, seed=seed)
+    sentences, splits = shared_out(fits, shares, seed=seed, key=tuple)
     vocabulary = vocabulary_of(sentences[slice(*splits["train"])], exact=exact, largest=vocabulary_size)
     framed = sentences if exact else [[BEGIN, *words, END] for words in sentences]
     tokens, lengths = encode_words(framed, vocabulary, length=steps + 1)
@@ -120,7 +127,10 @@ def read_sentences(
         },
     )
     return Sentences(
-        dataset, left_out=len(lines) - len(fits), unknown=unknown_shares(sentences, splits, vocabulary)
+        dataset,
+        left_out=len(lines) - len(fits),
+        duplicates=count_duplicates(fits),
+        unknown=unknown_shares(sentences, splits, vocabulary),
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qdyn.data.text_files import ranges_of_shares
-from qdyn.errors import DatasetError
+from qdyn.errors import ArgumentError, DatasetError
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 DEFAULT_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}
@@ -19,24 +19,65 @@ Item = TypeVar("Item")
 
 
 def shared_out(
-    items: Sequence[Item], shares: Mapping[str, float], *, seed: int
+    items: Sequence[Item], shares: Mapping[str, float], *, seed: int, key: Callable[[Item], Hashable]
 ) -> tuple[list[Item], dict[str, tuple[int, int]]]:
-    """The items in an order drawn from the seed, and the range of each split in it.
+    """The items in an order drawn from the seed, and the range of each split in it; equal ones share a split.
+
+    What stands there more than once goes first, the most frequent before all: to a split that has room for
+    all of it, drawn by how much room there is, or else to the one with most. The others fill the splits up,
+    so that the shares are exact wherever they can be.
 
     Args:
         items: At least one.
         shares: See `qdyn.data.text_files.ranges_of_shares`.
         seed: Of the order.
+        key: What must be equal of items that may not be told apart, such as the words of a sentence.
 
     Raises:
-        ArgumentError: shares out of range.
+        ArgumentError: shares out of range, or none left for training, since all items are equal.
 
     Example:
-        >>> shared_out("abcd", {"train": 0.5, "test": 0.5}, seed=0)
+        >>> shared_out("abcd", {"train": 0.5, "test": 0.5}, seed=0, key=str)
         (['c', 'a', 'b', 'd'], {'train': (0, 2), 'test': (2, 4)})
+        >>> shared_out("aabb", {"train": 0.5, "test": 0.5}, seed=0, key=str)
+        (['b', 'b', 'a', 'a'], {'train': (0, 2), 'test': (2, 4)})
     """
-    order = np.random.default_rng(np.random.SeedSequence(seed)).permutation(len(items))
-    return [items[place] for place in order], ranges_of_shares(shares, len(items))
+    random = np.random.default_rng(np.random.SeedSequence(seed))
+    order = random.permutation(len(items)).tolist()
+    ranges = ranges_of_shares(shares, len(items))
+    room = {name: last - first for name, (first, last) in ranges.items()}
+    parts: dict[str, list[int]] = {name: [] for name in ranges}
+    groups: dict[Hashable, list[int]] = {}
+    for rank, place in enumerate(order):
+        groups.setdefault(key(items[place]), []).append(rank)
+    # Sorting is stable: without duplicates the order is that of the permutation.
+    for ranks in sorted(groups.values(), key=len, reverse=True):
+        if len(ranks) == 1:
+            name = next((name for name in room if room[name] > 0), next(iter(room)))
+        else:
+            fitting = [name for name in room if room[name] >= len(ranks)]
+            if fitting:
+                sizes = np.array([room[name] for name in fitting])
+                name = fitting[int(random.choice(len(fitting), p=sizes / sizes.sum()))]
+            else:
+                name = max(room, key=lambda name: room[name])
+        parts[name] += ranks
+        room[name] -= len(ranks)
+    if not parts["train"]:
+        raise ArgumentError(f"Argument `shares` leaves no training sequence of {len(groups)} different ones.")
+    ends = np.cumsum([0, *map(len, parts.values())]).tolist()
+    splits = {name: (ends[k], ends[k + 1]) for k, name in enumerate(parts) if parts[name]}
+    return [items[order[rank]] for part in parts.values() for rank in sorted(part)], splits
+
+
+def count_duplicates(sentences: Sequence[Sequence[str]]) -> int:
+    """How many sentences have the words of one that stands earlier.
+
+    Example:
+        >>> count_duplicates([["no"], ["oh", "no"], ["no"], ["no"]])
+        2
+    """
+    return len(sentences) - len({tuple(words) for words in sentences})
 
 
 def vocabulary_of(

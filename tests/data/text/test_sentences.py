@@ -83,7 +83,7 @@ def test_the_seed_decides_the_splits_and_the_file_is_named(tmp_path: Path) -> No
 
 
 def test_it_can_be_saved_and_trained_on_by_its_path(tmp_path: Path) -> None:
-    file = written(tmp_path, "the cat sleeps\na dog runs\n" * 10)
+    file = written(tmp_path, "".join(f"the cat sleeps\na dog runs {row}\n" for row in range(20)))
     read_sentences(file, steps=5).dataset.save(tmp_path / "book.h5")
     again = qdyn.load_dataset(tmp_path / "book.h5")
     assert again.metadata.kind == "token"
