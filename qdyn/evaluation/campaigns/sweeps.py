@@ -71,9 +71,10 @@ class SweepResult:
 
     Attributes:
         config: The sweep.
-        datasets: Trial -> name of its dataset.
+        datasets: Trial -> name of its dataset; where a sweep shows one dataset in several phase conventions
+            the name says which: "tfim-4q, raw phases".
         outcomes: Trial -> what was found.
-        untrained: Dataset -> predictor -> what was found.
+        untrained: Dataset, named likewise -> predictor -> what was found.
     """
 
     config: SweepConfig
@@ -228,16 +229,27 @@ def run_sweep(
     """
     trials = trials_of(sweep, overrides=overrides)
     outcomes = run_campaign(trials, folder=out, workers=workers, scheduler=scheduler, progress=progress)
+    datasets = _shown(trials, outcomes)
+    firsts = {datasets[trial.key]: trial for trial in reversed(trials)}
     untrained = {}
-    firsts = {trial.config.dataset.name: trial.config for trial in reversed(trials)}
-    for name, config in firsts.items() if sweep.baselines else ():
-        data = load_dataset(name, phase_convention=config.dataset.phase_convention, progress=False)
-        judged = config.evaluation
-        untrained[name] = judge_untrained(data, context=judged.context, rollout_steps=judged.rollout_steps)
-    datasets = {trial.key: trial.config.dataset.name for trial in trials}
+    for shown, trial in firsts.items() if sweep.baselines else ():
+        settings, judged = trial.config.dataset, trial.config.evaluation
+        data = load_dataset(settings.name, phase_convention=settings.phase_convention, progress=False)
+        untrained[shown] = judge_untrained(data, context=judged.context, rollout_steps=judged.rollout_steps)
     found = SweepResult(sweep, datasets, outcomes, untrained)
     found.save(Path(out))
     return found
+
+
+def _shown(trials: Sequence[Trial], outcomes: Mapping[str, Outcome]) -> dict[str, str]:
+    """Trial -> dataset, and its phase convention where the sweep has several: in two, losses do not compare."""
+    names = {trial.key: trial.config.dataset.name for trial in trials}
+    # Of the outcome, since a configuration may leave the convention to the recipe.
+    phases = {key: outcomes[key].phase_convention for key in names}
+    several = {
+        name for name in names.values() if len({phases[key] for key in names if names[key] == name}) > 1
+    }
+    return {key: f"{name}, {phases[key]} phases" if name in several else name for key, name in names.items()}
 
 
 def _check_free(assignment: str, sweep: SweepConfig) -> None:
@@ -273,8 +285,8 @@ def _fit(value: Any) -> str:
 
 
 def _difference(one: Outcome, reference: Outcome, name: str) -> str:
-    """Mean over seeds of the paired difference, with its standard error."""
-    mine, theirs = (each.figures["test"][name].of_each_seed for each in (one, reference))
-    if one.key == reference.key or len(mine) != len(theirs):
+    """Mean over seeds of the paired difference, with its standard error; a dash where seeds differ."""
+    if one.key == reference.key or one.seeds is None or one.seeds != reference.seeds:
         return "–"
+    mine, theirs = (each.figures["test"][name].of_each_seed for each in (one, reference))
     return str(Figure.of(np.subtract(mine, theirs)[None]))

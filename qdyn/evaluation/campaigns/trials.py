@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,7 @@ class Outcome:
         figures: Split -> metric -> figure: those of `qdyn.evaluate`, and ``rollout_fidelity``, the mean over
             the steps of a roll-out, where there was one.
         seconds: Time of the training, or of the judgement of a baseline.
+        seeds: Of the models, in the order of the figures; None for a baseline.
     """
 
     key: str
@@ -93,6 +94,7 @@ class Outcome:
     parameters: int | None
     figures: Mapping[str, Mapping[str, Figure]]
     seconds: float
+    seeds: tuple[int, ...] | None = None
 
 
 def conduct(trial: Trial, folder: Path, *, on_step: Callable[[int], None] | None = None) -> Outcome:
@@ -109,7 +111,9 @@ def conduct(trial: Trial, folder: Path, *, on_step: Callable[[int], None] | None
     path = inside(folder / "outcomes", f"{trial.key}.json")
     if not steps.told and path.is_file():
         steps.tell(trial.config.training.steps)
-        return _read(path)
+        found = _read(path)
+        # Older files hold no seeds: a run has those of its configuration.
+        return found if found.seeds is not None else replace(found, seeds=trial.config.training.seeds)
     figures = judge(
         of_run(run),
         run.dataset(),
@@ -124,6 +128,7 @@ def conduct(trial: Trial, folder: Path, *, on_step: Callable[[int], None] | None
         parameters=run.record.parameters,
         figures=figures,
         seconds=run.record.training_seconds,
+        seeds=tuple(run.seeds),
     )
     write_json(path, plain(outcome))
     return outcome

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,59 @@ def test_trials_are_judged_compared_and_kept(spins: Path, tmp_path: Path) -> Non
     assert again.outcomes == found.outcomes
     with pytest.raises(RunError, match=r"training\.steps"):
         run_sweep(tiny(spins, steps=5), out=tmp_path, workers=1, progress=False)
+
+
+def test_phases_that_differ_have_a_table_each_with_baselines_of_their_own(
+    spins: Path, tmp_path: Path
+) -> None:
+    base = tiny(spins).base
+    sweep = SweepConfig(
+        name="phases",
+        base=base,
+        grid={"dataset.phase_convention": ("raw", "first_real")},
+        trials={"as-stored": {}},
+    )
+    found = run_sweep(sweep, out=tmp_path, workers=1, progress=False)
+    raw, real = f"{spins}, raw phases", f"{spins}, first_real phases"
+    assert found.datasets == {
+        "phase_convention=raw": raw,
+        "phase_convention=first_real": real,
+        "as-stored": real,
+    }
+    assert {one.phase_convention for one in found.untrained[raw].values()} == {"raw"}
+    # What sees the phases of the models stands beside the same in raw ones.
+    assert found.untrained[real]["procrustes"].phase_convention == "first_real"
+    tables = found.table().split("\n\n")[1:]
+    assert [table.splitlines()[0].split(" | ")[0] for table in tables] == [f"| {raw}", f"| {real}"]
+    assert "phase_convention=raw" in tables[0]
+    assert "phase_convention=raw" not in tables[1]
+    # One convention alone needs no word.
+    assert set(run_sweep(tiny(spins), out=tmp_path / "one", workers=1).datasets.values()) == {str(spins)}
+
+
+def test_only_the_same_seeds_are_compared_one_by_one(spins: Path, tmp_path: Path) -> None:
+    sweep = replace(
+        tiny(spins),
+        grid={},
+        trials={"small": {}, "deep": {"model.degree": 2}, "others": {"training.seeds": [7, 8]}},
+        baselines=False,
+    )
+    found = run_sweep(sweep, out=tmp_path, workers=1, progress=False)
+    assert found.outcomes["others"].seeds == (7, 8)
+
+    def against_small(key: str) -> str:
+        (line,) = (row for row in found.table().splitlines() if row.startswith(f"| **{key}**"))
+        return line.split(" | ")[4]
+
+    assert "(" in against_small("deep")
+    assert against_small("others") == "–"
+    assert against_small("small") == "–"
+    # A file from before seeds were kept: they are those of the configuration.
+    path = tmp_path / "outcomes" / "others.json"
+    content = json.loads(path.read_text())
+    assert content.pop("seeds") == [7, 8]
+    path.write_text(json.dumps(content))
+    assert run_sweep(sweep, out=tmp_path, workers=1, progress=False).outcomes == found.outcomes
 
 
 def test_a_killed_sweep_keeps_what_is_finished_and_ends_the_same(spins: Path, tmp_path: Path) -> None:
