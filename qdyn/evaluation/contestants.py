@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -155,6 +155,23 @@ def baselines(
             raw = dataset.with_phase_convention("raw")
             contestants += [_fitted(one, raw, suffix=" (raw)") for one in _linear()]
     return contestants, remarks
+
+
+def apart(
+    judged: Sequence[Contestant], rivals: Sequence[Contestant]
+) -> tuple[list[Contestant], list[Contestant]]:
+    """Both with keys of their own: a baseline given by hand replaces ours, a model called like one moves."""
+    by_hand = {
+        one.key
+        for one in judged
+        if isinstance(one.predictors[0], Baseline) and one.predictors[0].name == one.key
+    }
+    left = [one for one in rivals if one.key not in by_hand]
+    found: list[Contestant] = []
+    for one in judged:
+        others = [*left, *found, *(other for other in judged if other is not one)]
+        found.append(replace(one, key=_unique(one.key, others)))
+    return found, left
 
 
 def _suited_to(data: SequenceMetadata, n_steps: int) -> list[Baseline]:

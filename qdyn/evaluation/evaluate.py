@@ -17,7 +17,7 @@ from qdyn.checks import check_fraction
 from qdyn.data.sequences import Batch, SequenceDataset
 from qdyn.data.tags import LABEL, read_tag
 from qdyn.errors import ArgumentError, DatasetError
-from qdyn.evaluation.contestants import Contestant, baselines, of_predictors, of_run
+from qdyn.evaluation.contestants import Contestant, apart, baselines, of_predictors, of_run
 from qdyn.evaluation.evaluation import Evaluation
 from qdyn.evaluation.report.table import GROUPS, group_of
 from qdyn.evaluation.results import Curve, Example, Provenance, Row, TrainingCurves
@@ -163,8 +163,8 @@ def _evaluate(
 
     judged = [of_run(run)] if run else of_predictors(predictors, data)  # type: ignore[arg-type]
     rivals, remarks = baselines(data, hamiltonian=hamiltonian) if compare else ([], [])
-    taken = {one.key for one in judged}
-    contestants = judged + [one for one in rivals if one.key not in taken]
+    judged, rivals = apart(judged, rivals)
+    contestants = judged + rivals
     scores: dict[str, Scores] = {}
     error_unit = 1.0 if data.metadata.normalised else error_of_the_mean(data, part)
     for one in tqdm(contestants, desc="evaluate", unit="row", disable=_hide(progress), leave=False):

@@ -202,6 +202,17 @@ def test_predictors_of_one_name_keep_their_own_rows() -> None:
     assert [row.key for row in found.rows] == ["turned", "turned-2"]
 
 
+def test_a_model_called_like_a_baseline_leaves_it_in_the_table() -> None:
+    data = circles(0.1)
+    found = evaluate({"persistence": [Turned(0.3), Turned(0.6)]}, dataset=data)
+    assert found.row("persistence").label == "Persistence"
+    assert found.row("persistence-2").n_seeds == 2
+    assert found.row("persistence").metrics["L_1"].mean == pytest.approx(-math.log(math.cos(0.1) ** 2))
+    # The baseline itself, given by hand, is not shown twice.
+    keys = [row.key for row in evaluate(Persistence().fit(data), dataset=data).rows]
+    assert sorted(keys) == ["chance", "least_squares", "persistence"]
+
+
 def test_the_comparison_is_paired() -> None:
     generator = torch.Generator().manual_seed(0)
     values = torch.randn(40, 6, 4, generator=generator, dtype=torch.float64)

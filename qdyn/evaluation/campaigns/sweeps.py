@@ -242,7 +242,7 @@ def run_sweep(
 
 
 def _shown(trials: Sequence[Trial], outcomes: Mapping[str, Outcome]) -> dict[str, str]:
-    """Trial -> dataset, and its phase convention where the sweep has several: in two, losses do not compare."""
+    """Trial -> dataset, and its phase convention where there are several: losses in two do not compare."""
     names = {trial.key: trial.config.dataset.name for trial in trials}
     # Of the outcome, since a configuration may leave the convention to the recipe.
     phases = {key: outcomes[key].phase_convention for key in names}
