@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from qdyn.commands.listing import show_or_list
@@ -151,14 +153,24 @@ def _kind_of(file: str) -> str:
         return "proteins"
     if suffix in (".txt", ".tsv"):
         lines = [line for line in read_text(file).split("\n") if line.strip()][:20]
-        sentence, _, label = lines[0].rpartition("\t") if lines else ("", "", "")
-        if " " in sentence.strip() and len(label.split()) == 1:
+        if 2 * _count_labelled(lines) > len(lines):
             return "labelled"
         # Of molecules the first word is a SMILES, and what follows a name.
         read = sum(_looks_like_smiles(line.split()[0]) for line in lines)
         if any(" " in line.strip() for line in lines) and 2 * read < len(lines):
             return "sentences"
     return "molecules"
+
+
+def _count_labelled(lines: Sequence[str]) -> int:
+    """How many lines are a sentence, a tab and a label; of one word, only with a label that others have."""
+    split = [line.rpartition("\t")[::2] for line in lines]
+    labels = Counter(label.strip() for sentence, label in split if sentence.strip())
+    return sum(
+        " " in sentence.strip() or (labels[label.strip()] > 1 and not _looks_like_smiles(sentence.strip()))
+        for sentence, label in split
+        if sentence.strip() and len(label.split()) == 1
+    )
 
 
 def _looks_like_smiles(word: str) -> bool:

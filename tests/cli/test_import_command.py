@@ -57,3 +57,28 @@ def test_an_imported_dataset_may_be_replaced(folder: Path) -> None:
     for longest in ("4", "7"):
         assert main(["datasets", "import", "mine.txt", "--out", "text.h5", "--longest", longest]) == 0
     assert qdyn.load_dataset("text.h5").n_steps == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Great!\t1\n" + "I liked it\t1\nI did not\t0\n" * 5, "labelled"),
+        ("sentence\tlabel\n" + "I liked it\t1\nI did not\t0\n" * 5, "labelled"),
+        ("I said so\tonce\n" + "the cat sleeps\na dog runs\n" * 5, "sentences"),
+        ("CCO\t1\nCCN\t1\nCCC\t0\nCCCO\t0\n", "molecules"),
+    ],
+)
+def test_most_lines_decide_what_a_text_holds(folder: Path, text: str, kind: str) -> None:
+    (folder / "lines.txt").write_text(text)
+    assert main(["datasets", "import", "lines.txt", "--out", "lines.h5"]) == 0
+    found = qdyn.load_dataset("lines.h5").metadata
+    source = {"labelled": "labelled_sentences"}.get(kind, kind)
+    assert found.recipe["source"] == source
+    assert ("<label=positive>" in (found.vocabulary or ())) == (kind == "labelled")
+
+
+def test_names_and_molecules_are_no_labelled_sentences(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "named.txt").write_text("ethanol\tCCO\nmethane\tC\nbenzene\tc1ccccc1\n")
+    assert "no molecule that RDKit accepts" in refusal(capsys, "import", "named.txt", "--out", "a.h5")

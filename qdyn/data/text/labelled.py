@@ -51,6 +51,7 @@ class LabelledSentences:
         duplicates: Sentences of the dataset whose words stand there already, under whatever label; each has
             the split of the first.
         unknown: Share of words outside the vocabulary, by split.
+        header: Whether the first line named the columns and was skipped.
     """
 
     dataset: SequenceDataset
@@ -58,12 +59,13 @@ class LabelledSentences:
     left_out: int
     duplicates: int
     unknown: Mapping[str, float]
+    header: bool = False
 
     def __str__(self) -> str:
         amounts = ", ".join(f"{count} {name}" for name, count in self.classes.items())
         return (
             f"{sum(self.classes.values())} sentences ({amounts}), {self.left_out} left out, "
-            f"{self.duplicates} duplicates"
+            f"{self.duplicates} duplicates{', a header line skipped' if self.header else ''}"
         )
 
 
@@ -113,7 +115,8 @@ def read_labelled_sentences(
     Sentences of equal words stay together in one split, whatever their labels.
 
     Args:
-        path: UTF-8 text, also compressed; empty lines are skipped.
+        path: UTF-8 text, also compressed; empty lines are skipped, and a first line that names the columns
+            where the labels are numbers. Where they are words it is refused.
         longest: Words of the longest sentence, >= 1; longer ones are left out. None keeps all.
         vocabulary_size: Largest number of words with "<unk>" and the frame, >= 4, rarer ones becoming
             "<unk>"; None keeps every word of the training split.
@@ -124,7 +127,8 @@ def read_labelled_sentences(
         name: What to call the dataset; None takes the file's.
 
     Raises:
-        DatasetError: the file cannot be read, a line without a tab or label, or fewer than two classes.
+        DatasetError: the file cannot be read, a line without a tab or label, a header, or fewer than two
+            classes, also among the sentences that are not too long.
         ArgumentError: an option out of range, or ``names`` that lack a label.
 
     Source: D. Kotzias et al., KDD (2015): the sentiment sets.
@@ -147,7 +151,8 @@ def read_labelled_sentences(
         check_integer("vocabulary_size", vocabulary_size, minimum=4)
     file = Path(path)
     text = read_text(file)
-    rows = _rows(file, text)
+    lines = _rows(file, text)
+    rows = lines[1:] if _begins_with_header(file, [label for _, label in lines], names) else lines
     said = sorted({label for _, label in rows})
     if len(said) < 2:
         raise DatasetError(f"The file {file} must hold at least two labels, but holds {said}.")
@@ -161,6 +166,9 @@ def read_labelled_sentences(
     ]
     if not kept:
         raise DatasetError(f"The file {file} has no sentence of 1 to {longest} words.")
+    if len(left := sorted({label for _, label in kept})) < 2:
+        those = "sentences" if longest is None else f"sentences of 1 to {longest} words"
+        raise DatasetError(f"The file {file} must hold {those} of at least two labels, but holds {left}.")
     shuffled, splits = shared_out(kept, shares, seed=seed, key=lambda item: tuple(item[0]))
     sentences, classes = [words for words, _ in shuffled], [label for _, label in shuffled]
     labels = list(dict.fromkeys(names[label] for label in said))
@@ -192,7 +200,35 @@ def read_labelled_sentences(
         left_out=len(rows) - len(kept),
         duplicates=count_duplicates(sentences),
         unknown=unknown_shares(sentences, splits, vocabulary),
+        header=len(rows) < len(lines),
     )
+
+
+def _begins_with_header(file: Path, labels: Sequence[str], names: Mapping[str, str] | None) -> bool:
+    """Whether the first label names the column of the others: a word that stands nowhere else.
+
+    Raises:
+        DatasetError: the others are words too, so that it may be a header or a class of one sentence.
+    """
+    first, *others = labels
+    if not others or first in others or _is_number(first) or first in (names or {}):
+        return False
+    if all(map(_is_number, others)):
+        return True
+    if len(set(others)) > 1 and min(Counter(others).values()) > 1:
+        raise DatasetError(
+            f"The file {file}, line 1: the label {first!r} stands nowhere else: remove the line if it is a "
+            "header, or move it down if it is a sentence."
+        )
+    return False
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _rows(file: Path, text: str) -> list[tuple[list[str], str]]:

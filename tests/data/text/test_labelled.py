@@ -101,6 +101,30 @@ def test_what_is_no_labelled_file_is_refused(
         read_labelled_sentences(tmp_path / "a.txt", **options)  # type: ignore[arg-type]
 
 
+def test_a_header_is_no_sentence(tmp_path: Path) -> None:
+    """Where labels are numbers it is skipped and told; where they are words it may be one and is refused."""
+    file = tmp_path / "a.tsv"
+    file.write_text("sentence\tlabel\ngood one\t1\nbad one\t0\n")
+    found = read_labelled_sentences(file, shares={"train": 1.0})
+    assert found.classes == {"negative": 1, "positive": 1}
+    assert str(found).endswith("0 duplicates, a header line skipped")
+    file.write_text("sentence\tlabel\na\tham\nb\tspam\nc\tspam\nd\tham\n")
+    with pytest.raises(DatasetError, match=r"line 1: the label 'label' stands nowhere else: remove the line"):
+        read_labelled_sentences(file)
+    kept = read_labelled_sentences(file, names={"label": "x", "ham": "y", "spam": "z"}, shares={"train": 1.0})
+    assert kept.classes == {"y": 2, "x": 1, "z": 2}
+    file.write_text("a\tham\nb\tspam\nc\tspam\n")
+    assert not read_labelled_sentences(file, shares={"train": 1.0}).header
+
+
+def test_classes_are_counted_without_what_is_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("one\t1\nfar too long\t0\n...\t0\n")
+    with pytest.raises(
+        DatasetError, match=r"of 1 to 2 words of at least two labels, but holds \['positive'\]"
+    ):
+        read_labelled_sentences(tmp_path / "a.tsv", longest=2)
+
+
 def test_words_are_cut_at_marks() -> None:
     assert words_of("It’s 3,000 km -- naïve?") == ["it's", "3,000", "km", "naïve", "?"]
 
