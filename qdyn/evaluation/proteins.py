@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 import numpy as np
@@ -168,11 +168,15 @@ class ProteinScores:
         unique: Share of the valid ones that are distinct.
         novel: Share of the distinct ones that are no training protein.
         mean_identity: Mean over the distinct ones of the identity to the nearest training protein.
-        tag_recovery: Share of the valid ones whose tag the independent classifier tells from the residues;
-            None without tags.
+        tag_recovery: Share of the valid ones with a tag that the independent classifier tells from the
+            residues; it knows the tags of the key that was asked for. None without tags, or where unknown.
         classifier_accuracy: Of that classifier on the held-out proteins: the ceiling of ``tag_recovery``.
-        divergence: k -> `word_divergence` of the valid ones from the held-out proteins of their tags.
-        floor: k -> the same of as many training proteins, drawn at random: what equally many true ones have.
+            None where none of them has such a tag.
+        divergence: k -> `word_divergence` of the valid ones from the held-out proteins of their tags; None
+            where there are none.
+        floor: k -> the same of as many training proteins of these tags, drawn at random: what equally many
+            true ones have. None likewise.
+        unknown: Name of a field above -> why it is None, or what is missing in it.
     """
 
     queries: int
@@ -182,8 +186,9 @@ class ProteinScores:
     mean_identity: Estimate
     tag_recovery: Estimate | None
     classifier_accuracy: Estimate | None
-    divergence: Mapping[int, float]
-    floor: Mapping[int, float]
+    divergence: Mapping[int, float] | None
+    floor: Mapping[int, float] | None
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         lines = [
@@ -194,14 +199,27 @@ class ProteinScores:
             f"  identity            {self.mean_identity} to the nearest training protein, on average",
         ]
         if self.tag_recovery is not None:
-            lines.append(
-                f"  tag recovered       {self.tag_recovery}; of held-out proteins {self.classifier_accuracy}"
-            )
-        words = ", ".join(
-            f"{length}: {value:.4f} ({self.floor[length]:.4f})" for length, value in self.divergence.items()
-        )
-        lines.append(f"  divergence in nats  {words}; in brackets: of as many training proteins")
+            ceiling = self._or_unknown("classifier_accuracy", self.classifier_accuracy)
+            lines.append(f"  tag recovered       {self.tag_recovery}; of held-out proteins {ceiling}")
+        elif "tag_recovery" in self.unknown:
+            lines.append(f"  tag recovered       {self._or_unknown('tag_recovery', None)}")
+        lines.append(f"  divergence in nats  {self._divergence()}")
         return "\n".join(lines)
+
+    def _divergence(self) -> str:
+        if self.divergence is None:
+            return self._or_unknown("divergence", None)
+        floor = self.floor or {}
+        words = ", ".join(
+            f"{length}: {value:.4f}" + (f" ({floor[length]:.4f})" if length in floor else "")
+            for length, value in self.divergence.items()
+        )
+        bracket = "in brackets: of as many training proteins" if floor else self.unknown["floor"]
+        missing = f"; {self.unknown['divergence']}" if "divergence" in self.unknown else ""
+        return f"{words}; {bracket}{missing}"
+
+    def _or_unknown(self, name: str, found: Estimate | None) -> str:
+        return f"unknown: {self.unknown[name]}" if found is None else str(found)
 
 
 def judge_proteins(
@@ -216,6 +234,7 @@ def judge_proteins(
     """Judge generated sequences of tokens beside a dataset of proteins.
 
     The tag that a sequence should obey is the first one that stands in it, whether it was given or drawn.
+    What cannot be told is None, and `ProteinScores.unknown` says why.
 
     Args:
         sequences: Token numbers (N, elements), ended by ``<eos>``, such as `qdyn.models.sampling` draws.
@@ -241,17 +260,20 @@ def judge_proteins(
     counts, learnt = Counter(proteins), set(train.proteins)
     distinct = sorted(counts)
     once = [protein not in learnt for protein in distinct if counts[protein] == 1]
-    recovery = accuracy = None
-    if len(set(train.tags) - {None}) > 1:
-        judge = TagClassifier().fit(*_tagged(train))
-        recovery = judge.accuracy(proteins, [word for _, word in valid])
-        accuracy = judge.accuracy(*_tagged(held_out))
-    random = np.random.default_rng(np.random.SeedSequence(seed))
+    unknown: dict[str, str] = {}
+    recovery, accuracy = _recovery(valid, train, held_out, unknown)
     # Of those that were asked for, where not every tag was.
     asked = {word for _, word in valid}
-    expected = held_out.of(asked) or held_out.proteins
-    alike = train.of(asked) or train.proteins
-    drawn = [alike[place] for place in random.choice(len(alike), size=len(proteins))]
+    expected, alike = held_out.of(asked), train.of(asked)
+    missing = sorted(word for word in asked if word is not None and not held_out.of({word}))
+    if missing:
+        unknown["divergence"] = f"no held-out protein has the tag {' or '.join(missing)}"
+    elif not expected:
+        unknown["divergence"] = "every held-out protein has a tag, and no generated one has"
+    if not alike:
+        unknown["floor"] = "no training protein has these tags"
+    random = np.random.default_rng(np.random.SeedSequence(seed))
+    drawn = [alike[place] for place in random.choice(len(alike), size=len(proteins))] if alike else []
     return ProteinScores(
         queries=len(found),
         valid=Estimate.of(np.array([[float(one is not None) for one in found]])),
@@ -262,29 +284,79 @@ def judge_proteins(
         classifier_accuracy=accuracy,
         divergence=_divergences(proteins, expected, lengths, smoothing),
         floor=_divergences(drawn, expected, lengths, smoothing),
+        unknown=unknown,
     )
+
+
+def _recovery(
+    valid: Sequence[tuple[str, str | None]], train: _Known, held_out: _Known, unknown: dict[str, str]
+) -> tuple[Estimate | None, Estimate | None]:
+    """How often the tag is told from the residues, of generated and of held-out proteins; why not goes along.
+
+    A classifier knows the tags of one key: those of another it could never name.
+    """
+    tagged = [(protein, word) for protein, word in valid if word is not None]
+    keys = sorted({_key(word) for _, word in tagged})
+    if len(keys) != 1:
+        if keys:
+            unknown["tag_recovery"] = f"the sequences begin with tags of several keys, {', '.join(keys)}"
+        elif any(train.tags):
+            unknown["tag_recovery"] = "no valid sequence has a tag"
+        return None, None
+    learnt = train.with_key(keys[0])
+    known = {word for _, word in learnt}
+    strange = sorted({word for _, word in tagged} - known)
+    if len(known) < 2 or strange:
+        unknown["tag_recovery"] = (
+            f"no training protein has the tag {' or '.join(strange)}"
+            if strange
+            else f"all training proteins have the same {keys[0]}"
+        )
+        return None, None
+    judge = TagClassifier().fit([one for one, _ in learnt], [word for _, word in learnt])
+    ceiling = held_out.with_key(keys[0])
+    accuracy = None
+    if ceiling:
+        accuracy = judge.accuracy([one for one, _ in ceiling], [word for _, word in ceiling])
+    else:
+        unknown["classifier_accuracy"] = f"none of them has a tag <{keys[0]}=...>"
+    return judge.accuracy([one for one, _ in tagged], [word for _, word in tagged]), accuracy
 
 
 @dataclass(frozen=True)
 class _Known:
     proteins: list[str]
-    tags: list[str | None]
+    tags: list[tuple[str, ...]]
 
     def of(self, tags: set[str | None]) -> list[str]:
-        """The proteins whose tag is one of these."""
-        return [one for one, word in zip(self.proteins, self.tags, strict=True) if word in tags]
+        """The proteins that have one of these tags; None stands for having no tag."""
+        return [
+            one
+            for one, words in zip(self.proteins, self.tags, strict=True)
+            if tags.intersection(words or (None,))
+        ]
+
+    def with_key(self, key: str) -> list[tuple[str, str]]:
+        """The proteins that have a tag with this key, and the first such tag."""
+        return [
+            (one, found[0])
+            for one, words in zip(self.proteins, self.tags, strict=True)
+            if (found := [word for word in words if _key(word) == key])
+        ]
 
 
 def _part(dataset: SequenceDataset, split: str) -> _Known:
     tokens = dataset.split(split).sequences()
     words = dataset.metadata.vocabulary or ()
-    tags = [next((words[n] for n in row if read_tag(words[n])), None) for row in tokens.tolist()]
+    tags = [tuple(words[n] for n in row if read_tag(words[n])) for row in tokens.tolist()]
     return _Known(residues_of(tokens, words), tags)
 
 
-def _tagged(known: _Known) -> tuple[list[str], list[str]]:
-    pairs = [(one, word) for one, word in zip(known.proteins, known.tags, strict=True) if word is not None]
-    return [one for one, _ in pairs], [word for _, word in pairs]
+def _key(word: str) -> str:
+    """The key of a tag."""
+    found = read_tag(word)
+    assert found is not None
+    return found[0]
 
 
 def _read(row: list[int], vocabulary: Sequence[str]) -> tuple[str, str | None] | None:
@@ -303,7 +375,9 @@ def _read(row: list[int], vocabulary: Sequence[str]) -> tuple[str, str | None] |
 
 def _divergences(
     proteins: Sequence[str], reference: Sequence[str], lengths: Sequence[int], smoothing: float
-) -> dict[int, float]:
+) -> dict[int, float] | None:
+    if not proteins or not reference:
+        return None
     return {
         length: word_divergence(proteins, reference, length=length, smoothing=smoothing) for length in lengths
     }

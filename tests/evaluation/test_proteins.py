@@ -90,12 +90,88 @@ def test_every_share_is_counted_by_hand() -> None:
     assert found.tag_recovery.mean == pytest.approx(3 / 4)
     assert found.classifier_accuracy is not None
     assert found.classifier_accuracy.mean == 1
-    assert found.divergence[1] == word_divergence(drawn, ["ACCA", "KWWK"], length=1)
+    assert found.divergence == {
+        length: word_divergence(drawn, ["ACCA", "KWWK"], length=length) for length in (1, 2)
+    }
     assert "7 sequences drawn" in str(found)
     # Asked for one family, words are compared with those of that family.
     one = judge_proteins(torch.from_numpy(tokens[:3]), small())
+    assert one.divergence is not None
+    assert one.floor is not None
     assert one.divergence[1] == word_divergence(drawn[:3], ["ACCA"], length=1)
     assert one.floor[1] < one.divergence[1]
+
+
+CHARGED = ProteinVocabulary(
+    ("<family=a>", "<family=b>", "<family=c>", "<charge=positive>", "<charge=negative>"), block=10
+)
+
+
+def charged(held_out: list[tuple[str, list[str]]]) -> SequenceDataset:
+    """Six training proteins of two families and two charges, C in the one and W in the other."""
+    train = [("ACAC", "a"), ("CACA", "a"), ("AACC", "a"), ("WKWK", "b"), ("KWKW", "b"), ("WWKK", "b")]
+    charge = {"a": "<charge=negative>", "b": "<charge=positive>"}
+    every = [(protein, [f"<family={one}>", charge[one]]) for protein, one in train] + held_out
+    tokens, lengths = CHARGED.encode([protein for protein, _ in every], [tags for _, tags in every])
+    return SequenceDataset.from_arrays(
+        tokens,
+        kind="token",
+        vocabulary=CHARGED.words,
+        lengths=lengths,
+        splits={"train": (0, 6), "test": (6, len(every))},
+    )
+
+
+BOTH = [("ACCA", ["<family=a>", "<charge=negative>"]), ("KWWK", ["<family=b>", "<charge=positive>"])]
+
+
+def written(*proteins: tuple[str, list[str]]) -> torch.Tensor:
+    return torch.from_numpy(CHARGED.encode([one for one, _ in proteins], [tags for _, tags in proteins])[0])
+
+
+@pytest.mark.filterwarnings("error")
+def test_held_out_proteins_without_tags_leave_the_ceiling_unknown() -> None:
+    found = judge_proteins(written(("ACAC", ["<family=a>"])), charged([("ACCA", []), ("KWWK", [])]))
+    assert found.tag_recovery is not None
+    assert found.tag_recovery.mean == 1
+    assert found.classifier_accuracy is None
+    assert "of held-out proteins unknown: none of them has a tag <family=...>" in str(found)
+    assert found.divergence is None
+    assert "divergence in nats  unknown: no held-out protein has the tag <family=a>" in str(found)
+    assert "nan" not in str(found)
+
+
+def test_words_are_not_compared_with_those_of_other_families() -> None:
+    held_out = BOTH[:1]
+    found = judge_proteins(written(("WKWK", ["<family=b>"])), charged(held_out))
+    assert found.divergence is None
+    assert found.floor is None
+    assert "no held-out protein has the tag <family=b>" in str(found)
+    # Of several tags those that exist are compared with, and the page says which do not.
+    some = judge_proteins(written(("WKWK", ["<family=b>"]), ("AC", ["<family=a>"])), charged(held_out))
+    assert some.divergence is not None
+    assert some.divergence[1] == word_divergence(["WKWK", "AC"], ["ACCA"], length=1)
+    assert "training proteins; no held-out protein has the tag <family=b>" in str(some)
+
+
+def test_the_tag_is_judged_by_who_knows_its_key() -> None:
+    asked = ["<charge=positive>"]
+    found = judge_proteins(written(("WKKW", asked), ("KWKW", asked), ("CACA", asked)), charged(BOTH))
+    assert found.tag_recovery is not None
+    assert found.tag_recovery.mean == pytest.approx(2 / 3)
+    assert found.classifier_accuracy is not None
+    assert found.classifier_accuracy.mean == 1
+    assert found.divergence is not None
+    assert found.divergence[1] == word_divergence(["WKKW", "KWKW", "CACA"], ["KWWK"], length=1)
+    mixed = judge_proteins(written(("WKKW", asked), ("KWKW", ["<family=b>"])), charged(BOTH))
+    assert mixed.tag_recovery is None
+    assert (
+        "tag recovered       unknown: the sequences begin with tags of several keys, charge, family"
+        in str(mixed)
+    )
+    strange = judge_proteins(written(("WKKW", ["<family=c>"])), charged(BOTH))
+    assert strange.tag_recovery is None
+    assert "unknown: no training protein has the tag <family=c>" in str(strange)
 
 
 def test_what_holds_no_proteins_is_refused() -> None:
