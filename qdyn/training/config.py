@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
+
+import numpy as np
 
 from qdyn.checks import check_fraction, check_integer, check_positive
 from qdyn.config import build, override, read_yaml, to_mapping, to_yaml
@@ -104,6 +106,10 @@ class TrainingConfig:
     threads: int | None = None
 
     def __post_init__(self) -> None:
+        # Logs and files take Python's own numbers.
+        for one in fields(self):
+            if isinstance(value := getattr(self, one.name), np.generic):
+                object.__setattr__(self, one.name, value.item())
         every = ("learning_rate_every", "log_every", "evaluate_every", "checkpoint_every")
         for name in ("steps", "batch_size", *every):
             check_integer(f"training.{name}", getattr(self, name), minimum=1)
@@ -128,14 +134,7 @@ class TrainingConfig:
             check_positive("training.gradient_clip", self.gradient_clip)
         if self.threads is not None:
             check_integer("training.threads", self.threads, minimum=1)
-        if not self.seeds:
-            raise ConfigError("Argument `training.seeds` must hold at least one seed, but is empty.")
-        for index, seed in enumerate(self.seeds):
-            check_integer(f"training.seeds[{index}]", seed, minimum=0)
-            if seed in self.seeds[:index]:
-                raise ConfigError(
-                    f"Argument `training.seeds` must hold distinct seeds, but {seed} stands twice."
-                )
+        object.__setattr__(self, "seeds", _checked_seeds(self.seeds))
 
 
 @dataclass(frozen=True)
@@ -181,11 +180,26 @@ class RunConfig:
 
     def with_seeds(self, seeds: Sequence[int]) -> RunConfig:
         """The same preset trained from other seeds."""
-        return replace(self, training=replace(self.training, seeds=tuple(seeds)))
+        return replace(self, training=replace(self.training, seeds=_checked_seeds(seeds)))
 
     def to_yaml(self) -> str:
         """The preset as YAML with every key written out."""
         return to_yaml(to_mapping(self))
+
+
+def _checked_seeds(seeds: object) -> tuple[int, ...]:
+    if not isinstance(seeds, Iterable) or isinstance(seeds, str):
+        raise ConfigError(f"Argument `training.seeds` must be a list such as [0, 1], but is {seeds!r}.")
+    checked: list[int] = []
+    for index, seed in enumerate(seeds):
+        checked.append(check_integer(f"training.seeds[{index}]", seed, minimum=0))
+        if checked[-1] in checked[:-1]:
+            raise ConfigError(
+                f"Argument `training.seeds` must hold distinct seeds, but {checked[-1]} stands twice."
+            )
+    if not checked:
+        raise ConfigError("Argument `training.seeds` must hold at least one seed, but is empty.")
+    return tuple(checked)
 
 
 def load_config(preset: str | Path, *, overrides: Sequence[str] = ()) -> RunConfig:

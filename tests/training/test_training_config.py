@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from qdyn.config import to_mapping
@@ -84,6 +86,30 @@ def test_values_out_of_range_are_one_line_with_file_and_key(
 def test_ranges_hold_for_configurations_made_in_python() -> None:
     with pytest.raises(ArgumentError, match=r"training\.batch_size"):
         TrainingConfig(batch_size=0)
+
+
+@pytest.mark.usefixtures("as_user")
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    """They meet JSON in the log, where numpy's are refused."""
+    given = TrainingConfig(
+        learning_rate=np.float32(0.25),
+        steps=np.int64(3),  # type: ignore[arg-type]
+        gradient_clip=np.float32(0.5),
+        seeds=np.arange(2),  # type: ignore[arg-type]
+    )
+    assert given == TrainingConfig(learning_rate=0.25, steps=3, gradient_clip=0.5, seeds=(0, 1))
+    assert json.loads(json.dumps(asdict(given)))["learning_rate"] == 0.25
+    assert TrainingConfig(seeds=[1, 2]).seeds == (1, 2)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize("seeds", [np.int64(3), 3, None, "3"])
+def test_seeds_that_are_no_list_are_refused(seeds: Any) -> None:
+    message = r"`training\.seeds` must be a list such as \[0, 1\], but is"
+    with pytest.raises(ConfigError, match=message):
+        TrainingConfig(seeds=seeds)
+    with pytest.raises(ConfigError, match=message):
+        RunConfig(name="a", dataset=DatasetConfig(name="d")).with_seeds(seeds)
 
 
 def test_an_unknown_preset_gets_the_nearest_name() -> None:
