@@ -13,6 +13,7 @@ from qdyn.data.sequences import SequenceMetadata
 from qdyn.errors import ConfigError
 from qdyn.models.base import Predictor
 from qdyn.models.context import check_context
+from qdyn.models.dropout import evaluating
 from qdyn.models.initial import kaiming_linear
 from qdyn.models.series.config import SeriesSection
 from qdyn.models.series.dropout import Drop, SeededDropout
@@ -147,21 +148,23 @@ class SeriesPredictor(nn.Module, Predictor):
     ) -> Float[Tensor, "*batch time d"]:
         """The forecast after every element, from at most ``window`` elements; see `Predictor.forecast`.
 
-        It has the precision of the inputs; that of the parameters where these are integers.
+        It has the precision of the inputs; that of the parameters where these are integers. Nothing is
+        dropped.
         """
         steps, dimension = inputs.shape[-2:]
         values = inputs.reshape(-1, steps, dimension).to(self.embedding.weight.dtype)
         seen = None if mask is None else mask.reshape(-1, steps)
         short = min(steps, self.window)
-        if self.causal:
-            found = [self(values[:, :short], None if seen is None else seen[:, :short])]
-        else:
-            found = [self._last(values[:, :length], seen, length) for length in range(1, short + 1)]
-        if steps > self.window:
-            windows = values.unfold(1, self.window, 1)[:, 1:].movedim(-1, -2)
-            masks = None if seen is None else seen.unfold(1, self.window, 1)[:, 1:].flatten(0, 1)
-            ahead = self._last(windows.flatten(0, 1), masks, self.window)
-            found.append(ahead.reshape(len(values), -1, dimension))
+        with evaluating(self):
+            if self.causal:
+                found = [self(values[:, :short], None if seen is None else seen[:, :short])]
+            else:
+                found = [self._last(values[:, :length], seen, length) for length in range(1, short + 1)]
+            if steps > self.window:
+                windows = values.unfold(1, self.window, 1)[:, 1:].movedim(-1, -2)
+                masks = None if seen is None else seen.unfold(1, self.window, 1)[:, 1:].flatten(0, 1)
+                ahead = self._last(windows.flatten(0, 1), masks, self.window)
+                found.append(ahead.reshape(len(values), -1, dimension))
         return torch.cat(found, dim=1).reshape(inputs.shape).to(self._precision(inputs))
 
     @torch.no_grad()
@@ -174,14 +177,9 @@ class SeriesPredictor(nn.Module, Predictor):
         context = check_context(context, self.metadata)
         seen = context[..., -self.window :, :]
         flat = seen.reshape(-1, *seen.shape[-2:]).to(self.embedding.weight.dtype)
-        ahead = self._last(flat, None, flat.shape[1])[:, 0]
+        with evaluating(self):
+            ahead = self._last(flat, None, flat.shape[1])[:, 0]
         return ahead.reshape(*seen.shape[:-2], -1).to(self._precision(context))
-
-    @torch.no_grad()
-    def rollout(self, context: Real[Tensor, "*batch time d"], steps: int) -> Float[Tensor, "*batch ahead d"]:
-        """Feed forecasts back; see `Predictor.rollout`."""
-        seen = check_context(context, self.metadata)
-        return super().rollout(seen.to(self._precision(seen)), steps)
 
     def _precision(self, values: Tensor) -> torch.dtype:
         """Of forecasts from ``values``: integers have none."""

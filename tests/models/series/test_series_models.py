@@ -189,6 +189,18 @@ def test_integers_are_forecast_as_numbers_with_a_fraction() -> None:
     assert float((model.predict(seen) % 1).abs().max()) > 1e-3
 
 
+@pytest.mark.parametrize(
+    "config", [encoder(window=4), encoder(window=4, causal=False), QLSTMConfig(window=4)]
+)
+def test_forecasts_drop_nothing(config: SeriesSection) -> None:
+    model, seen = made(config), torch.randn(2, 6, 1)
+    expected = model.forecast(seen), model.predict(seen)
+    assert model.train().training
+    assert torch.equal(model.forecast(seen), expected[0])
+    assert torch.equal(model.predict(seen), expected[1])
+    assert model.training
+
+
 @pytest.mark.usefixtures("as_user")
 def test_a_context_that_cannot_be_gone_on_from_is_refused() -> None:
     model = made(encoder(window=4))
