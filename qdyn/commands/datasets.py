@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from qdyn.commands.listing import show_or_list
@@ -23,6 +24,14 @@ _DETAILS = """
 each line) or sentences (one a line). All may be compressed. Proteins are split so
 that no two of different splits have more than 40 % identity.
 """
+# What each action and kind of file takes beside --out and --as, which are for every import.
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    "molecules": ("column", "split", "workers"),
+    "proteins": ("tags", "longest", "word"),
+    "labelled": ("longest",),
+    "sentences": ("longest",),
+}
+_FETCH_OPTIONS = ("url", "workers")
 _FASTA = (".fasta", ".fa", ".faa", ".fas")
 
 
@@ -56,7 +65,6 @@ def parser() -> CommandParser:
     made.add_argument(
         "--split",
         choices=("random", "published"),
-        default="random",
         help="import: 90 / 5 / 5 %% at random (default), or as arXiv:2502.19214 shared out QM9",
     )
     made.add_argument(
@@ -83,7 +91,6 @@ def parser() -> CommandParser:
         "--workers",
         metavar="N",
         type=integer(minimum=1),
-        default=1,
         help="processes that compute properties (default: 1)",
     )
     return made
@@ -98,6 +105,7 @@ def run(options: Any) -> int:
         return {"fetch": _fetch, "import": _import}[words[0]](words[1], options)
     if len(words) > 1:
         raise UsageError(f"Unexpected {words[1]!r}; see qdyn datasets --help.")
+    _refuse_options("is for `qdyn datasets fetch` and `import`", options, ())
     return show_or_list("datasets", words[0] if words else None, columns=_columns, hint="qdyn generate NAME")
 
 
@@ -109,8 +117,9 @@ def _fetch(name: str, options: Any) -> int:
     from qdyn.data.molecules.qm9 import QM9, fetch_qm9
 
     check_choice("dataset", name, FETCHED)
+    _refuse_options("is not for `qdyn datasets fetch`", options, _FETCH_OPTIONS)
     remote = QM9 if options.url is None else replace(QM9, url=options.url)
-    found = fetch_qm9(remote=remote, workers=options.workers, progress=True)
+    found = fetch_qm9(remote=remote, workers=options.workers or 1, progress=True)
     print(f"{name}: {found.cleaned}.")
     print(f"Kept as {fetched_file(name)}; use it with: qdyn train PRESET --dataset {name}")
     return 0
@@ -123,11 +132,23 @@ def _import(file: str, options: Any) -> int:
         raise UsageError(f"Option --out is missing: {_ACTIONS['import']}.")
     _check_out(Path(options.out), Path(file))
     reader = {"proteins": _proteins, "labelled": _labelled, "sentences": _sentences, "molecules": _molecules}
-    dataset, said = reader[options.kind or _kind_of(file)](file, options)
+    kind = options.kind or _kind_of(file)
+    what = "labelled sentences" if kind == "labelled" else kind
+    _refuse_options(f"is not for {what}, which {file} holds", options, ("out", "kind", *_OPTIONS[kind]))
+    dataset, said = reader[kind](file, options)
     dataset.save(Path(options.out))
     print(f"{file}: {said}.")
     print(f"Written to {options.out}; use it with: qdyn train PRESET --dataset {options.out}")
     return 0
+
+
+def _refuse_options(why: str, options: Any, taken: Sequence[str]) -> None:
+    """Refuse an option that would be ignored."""
+    every = {"out", "kind", *_FETCH_OPTIONS, *chain.from_iterable(_OPTIONS.values())}
+    for name in sorted(every - set(taken)):
+        # No tags are an empty list.
+        if getattr(options, name) not in (None, []):
+            raise UsageError(f"Option --{'as' if name == 'kind' else name} {why}.")
 
 
 def _check_out(out: Path, file: Path) -> None:
@@ -190,8 +211,8 @@ def _molecules(file: str, options: Any) -> tuple[SequenceDataset, str]:
     found = read_molecules(
         file,
         column=options.column,
-        split=options.split,
-        workers=options.workers,
+        split=options.split or "random",
+        workers=options.workers or 1,
         cache=cache_folder() / "properties",
         progress=True,
     )

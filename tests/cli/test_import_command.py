@@ -82,3 +82,32 @@ def test_names_and_molecules_are_no_labelled_sentences(
 ) -> None:
     (folder / "named.txt").write_text("ethanol\tCCO\nmethane\tC\nbenzene\tc1ccccc1\n")
     assert "no molecule that RDKit accepts" in refusal(capsys, "import", "named.txt", "--out", "a.h5")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["import", "a.smi", "--longest", "3"], "Option --longest is not for molecules, which a.smi holds"),
+        (["import", "a.smi", "--tags", "charge"], "Option --tags is not for molecules"),
+        (["import", "a.smi", "--word", "3"], "Option --word is not for molecules"),
+        (["import", "a.smi", "--url", "file:x"], "Option --url is not for molecules"),
+        (["import", "a.fasta", "--column", "X"], "Option --column is not for proteins"),
+        (["import", "a.fasta", "--split", "random"], "Option --split is not for proteins"),
+        (["import", "mine.txt", "--workers", "1"], "Option --workers is not for sentences"),
+        (
+            ["import", "mine.txt", "--as", "labelled", "--word", "3"],
+            "Option --word is not for labelled sentences",
+        ),
+        (["fetch", "qm9", "--column", "X"], "Option --column is not for `qdyn datasets fetch`"),
+        (["tfim-4q"], "Option --out is for `qdyn datasets fetch` and `import`"),
+        ([], "Option --out is for `qdyn datasets fetch` and `import`"),
+    ],
+)
+def test_an_option_is_never_ignored(
+    folder: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "a.smi").write_text("CO\nCC\nCCC\n")
+    (folder / "a.fasta").write_text(">a\nMKV\n>b\nWWW\n")
+    out = [] if arguments[:1] == ["fetch"] else ["--out", "new.h5"]
+    assert message in refusal(capsys, *arguments, *out)
+    assert not (folder / "new.h5").exists()
