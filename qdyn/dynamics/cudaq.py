@@ -76,6 +76,7 @@ def estimate_cudaq(problem: Problem) -> Estimate:
     error = max(rounding, problem.error or _DEFAULT_ERROR)
     rate = norm / problem.n_sites
     steps = problem.n_stretches + span * rate / (50 * error) ** (1 / _ORDER)
+    steps += span / problem.drive_scan.longest_step
     gates = 40 * problem.n_sites * steps * problem.n_trajectories
     memory = 16 * problem.dimension * (problem.n_trajectories + 24) + 512 * 2**20
     return Estimate(error, memory, 2.0 + gates * (1e-5 + 2e-7 * problem.dimension))

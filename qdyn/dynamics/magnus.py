@@ -106,6 +106,7 @@ def estimate_magnus(problem: Problem) -> Estimate:
     norm, span = problem.largest_norm, float(problem.times.abs().max())
     rate = norm / problem.n_sites
     step = (100 * error / (span * rate + 1e-9)) ** 0.25 / max(rate, 1e-9)
+    step = min(step, problem.drive_scan.longest_step)
     n_steps = problem.n_stretches + span / step
     products = 3 * n_steps * (10 + norm * step)
     seconds = 5e-3 + 2e-5 * n_steps

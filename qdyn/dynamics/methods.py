@@ -9,6 +9,7 @@ and arrays whose first axis is the trajectories, such as a discarded weight at e
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from qdyn.checks import check_choice
+from qdyn.dynamics.drive_scan import DriveScan, scan_drives
 from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
 from qdyn.errors import ArgumentError, MemoryLimitError
 from qdyn.memory import available_memory
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 Store = Literal["states", "final", "none"]
 Start = Tensor | ProductStates | MatrixProductState
+# How well a drive must be seen where no error is asked for: no method's own default is smaller.
+_USUAL_ERROR = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +117,9 @@ class Problem:
 
     @cached_property
     def largest_norm(self) -> float:
-        """The sum of the moduli of H's coefficients, which bounds |H|; of a drive the largest at 33 times.
+        """The sum of the moduli of H's coefficients, which bounds |H|.
+
+        Of a drive it is the largest at 33 times and where one of the functions is largest or smallest.
 
         Raises:
             ArgumentError: the samples of a drive do not cover the times.
@@ -121,8 +127,21 @@ class Problem:
         if not isinstance(self.hamiltonian, DrivenHamiltonian):
             return float(self.terms.coefficients.abs().sum(dim=-1).max())
         first, last = min(0.0, float(self.times[0])), max(0.0, float(self.times[-1]))
-        self.hamiltonian.breaks(first, last)
-        return self.hamiltonian.largest_norm(torch.linspace(first, last, 33, dtype=torch.float64))
+        evenly = torch.linspace(first, last, 33, dtype=torch.float64)
+        extremes = torch.tensor(self.drive_scan.extremes, dtype=torch.float64)
+        return self.hamiltonian.largest_norm(torch.cat([evenly, extremes]))
+
+    @cached_property
+    def drive_scan(self) -> DriveScan:
+        """How fine the drives are over all times; nothing limits the steps of a static Hamiltonian.
+
+        Raises:
+            ArgumentError: the samples of a drive do not cover the times, or one gives no finite number.
+        """
+        if not isinstance(self.hamiltonian, DrivenHamiltonian):
+            return DriveScan(math.inf, ())
+        first, last = min(0.0, float(self.times[0])), max(0.0, float(self.times[-1]))
+        return scan_drives(self.hamiltonian, first, last, error=self.error or _USUAL_ERROR)
 
     @property
     def stored_bytes(self) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from qdyn.dynamics.methods import Estimate, Problem
 from qdyn.dynamics.recorder import Recorder
+from qdyn.errors import ArgumentError
 from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian
 
@@ -32,6 +33,8 @@ _OPTIONS = {
     "store_states": True,
 }
 _WINDOW = 32
+# Far beyond what the tolerances leave in any time, far below what a solver that is lost does.
+_NORM_TOLERANCE = 1e-6
 
 
 def evolve_by_qutip(problem: Problem, recorder: Recorder) -> None:
@@ -48,7 +51,8 @@ def evolve_by_qutip(problem: Problem, recorder: Recorder) -> None:
             for first in range(0, len(indices), _WINDOW):
                 chosen = indices[first : first + _WINDOW]
                 origin = times[indices[first - 1]] if first else 0.0
-                states = solve(hamiltonian, state, np.array([origin, *times[chosen]]), sign)
+                limit = problem.drive_scan.longest_step
+                states = solve(hamiltonian, state, np.array([origin, *times[chosen]]), sign, limit)
                 state = states[-1]
                 for index, found in zip(chosen, states, strict=True):
                     _put(recorder, problem, member, int(index), found)
@@ -57,11 +61,18 @@ def evolve_by_qutip(problem: Problem, recorder: Recorder) -> None:
 
 
 def solve(
-    hamiltonian: Hamiltonian, state: NDArray[Any], times: NDArray[np.float64], sign: int
+    hamiltonian: Hamiltonian,
+    state: NDArray[Any],
+    times: NDArray[np.float64],
+    sign: int,
+    longest_step: float = np.inf,
 ) -> list[NDArray[Any]]:
     """The states at times[1:], which run away from t = 0; ``state`` is the one at times[0].
 
     The integrator starts anew wherever a drive has a kink or a step.
+
+    Raises:
+        ArgumentError: the norm of a state is off by more than the tolerances can explain.
     """
     first, last = float(times[0]), float(times[-1])
     inner: list[float] = []
@@ -71,14 +82,19 @@ def solve(
     for start, end in pairwise([first, *inner[::sign], last]):
         wanted = times[1:][(sign * times[1:] > sign * start) & (sign * times[1:] <= sign * end)]
         stops = wanted if len(wanted) and wanted[-1] == end else np.append(wanted, end)
-        states = _integrate(hamiltonian, state, start, stops, sign)
+        states = _integrate(hamiltonian, state, start, stops, sign, longest_step)
         found += states[: len(wanted)]
         state = states[-1]
     return found
 
 
-def _integrate(
-    hamiltonian: Hamiltonian, state: NDArray[Any], start: float, stops: NDArray[np.float64], sign: int
+def _integrate(  # noqa: PLR0917
+    hamiltonian: Hamiltonian,
+    state: NDArray[Any],
+    start: float,
+    stops: NDArray[np.float64],
+    sign: int,
+    longest_step: float,
 ) -> list[NDArray[Any]]:
     """Follow d psi / ds = -i sign H(start + sign s) psi from s = 0 on."""
     import qutip
@@ -96,8 +112,19 @@ def _integrate(
     else:
         operator = sign * hamiltonian.to_qutip()
     ket = qutip.Qobj(state[:, None], dims=[[2] * hamiltonian.n_sites, [1]])
-    result = qutip.sesolve(operator, ket, [0.0, *abs(stops - start)], options=_OPTIONS)
-    return [np.asarray(found.full()[:, 0]) for found in result.states[1:]]
+    # QuTiP reads 0 as no limit.
+    options = _OPTIONS | {"max_step": longest_step if np.isfinite(longest_step) else 0}
+    result = qutip.sesolve(operator, ket, [0.0, *abs(stops - start)], options=options)
+    states = [np.asarray(found.full()[:, 0]) for found in result.states[1:]]
+    before = float(np.linalg.norm(state))
+    for time, found in zip(stops, states, strict=True):
+        norm = float(np.linalg.norm(found))
+        if not abs(norm - before) <= _NORM_TOLERANCE:
+            raise ArgumentError(
+                f"Argument `method` must follow the drive, but QuTiP's solver has changed the norm of the "
+                f"state from {before:.6g} to {norm:.6g} at t={time:g}: give pulses and kinks as samples."
+            )
+    return states
 
 
 def _put(recorder: Recorder, problem: Problem, member: int, index: int, state: NDArray[Any]) -> None:
@@ -110,6 +137,6 @@ def estimate_qutip(problem: Problem) -> Estimate:
     norm, longest = problem.largest_norm, float(problem.times.abs().max())
     error = 1e-12 * (10 + norm * longest) + (1e-7 if problem.dtype == torch.complex64 else 0)
     strings = 2 * problem.n_sites
-    steps = 60 * norm * longest + 20 * problem.n_times
+    steps = 60 * norm * longest + 20 * problem.n_times + longest / problem.drive_scan.longest_step
     seconds = problem.n_trajectories * steps * (2e-5 + 2e-9 * problem.dimension * strings)
     return Estimate(error, 16 * problem.dimension * (strings + 40) + 64 * 2**20, 1.0 + seconds)

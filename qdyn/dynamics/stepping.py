@@ -71,7 +71,8 @@ def follow(
                 _march(recorder, stepper, members, start, stretches, step)
                 size = step
             else:
-                size, measured = _control(recorder, stepper, members, start, stretches, error)
+                limit = problem.drive_scan.longest_step
+                size, measured = _control(recorder, stepper, members, start, stretches, error, limit)
                 worst = max(worst, measured)
             smallest = min(smallest, *(abs(s.end - s.start) / s.steps(size) for s in stretches))
     details = {} if not np.isfinite(smallest) else {"step": float(smallest)}
@@ -113,10 +114,15 @@ def _control(  # noqa: PLR0917
     states: Tensor,
     stretches: list[_Stretch],
     error: float,
+    limit: float,
 ) -> tuple[float, float]:
-    """Find a step that keeps ``error``, and record the states it gives; return it with its measured error."""
+    """Find a step that keeps ``error``, and record the states it gives; return it with its measured error.
+
+    No step exceeds ``limit``: two runs agree as well where both have stepped across a pulse.
+    """
     span = abs(stretches[-1].end)
     size = guess_step(stepper, members, states, stretches[0].start, stretches[0].end, span, error)
+    size = min(size, limit)
     for _ in range(_ATTEMPTS):
         if span / size > _MOST_STEPS:
             break

@@ -318,6 +318,7 @@ def _estimate(problem: Problem, order: int, step: float | None) -> Estimate:
         error = max(rounding, problem.error or _DEFAULT_ERROR)
         # Errors of order p are about T rate (rate tau)^p / 10^(p/2).
         step = (error * 10 ** (order / 2) / (span * rate + 1e-9)) ** (1 / order) / max(rate, 1e-9)
+        step = min(step, problem.drive_scan.longest_step)
         error = max(rounding, problem.error or 0.0) if problem.error else error
         runs = 1.6
     else:

@@ -88,6 +88,15 @@ class SampledDrive:
         slope = (float(self._values[place + 1]) - start) / (float(self._times[place + 1]) - origin)
         return lambda moment: start + slope * (moment - origin)
 
+    def breaks(self, first: float, last: float) -> list[float]:
+        """The times of samples strictly between ``first`` and ``last``.
+
+        Raises:
+            ArgumentError: the samples do not cover the interval.
+        """
+        self.check_covers(first, last)
+        return [float(time) for time in self._times if first < time < last]
+
     def check_covers(self, first: float, last: float) -> None:
         """Refuse times outside the samples."""
         end = math.inf if self.kind == "steps" else float(self._times[-1])
@@ -123,6 +132,10 @@ class DrivenHamiltonian(Hamiltonian):
         static: H_0.
         drives: pairs (f_k, H_k); f_k is a Python function of time, a `SampledDrive`, or (times, values),
             which are samples joined by straight lines. A quench is a drive of ``kind="steps"``.
+
+    `evolve` looks at a Python function at 2,001 times from the first to the last, and steps as finely as what
+    it finds there. A pulse must be at least as wide as a thousandth of the whole time to be seen: give a
+    narrower one as samples, which are never stepped across.
 
     Raises:
         ArgumentError: the parts differ in their numbers of sites or trajectories, or there is no drive.
@@ -252,8 +265,7 @@ class DrivenHamiltonian(Hamiltonian):
         found: set[float] = set()
         for function in self.functions:
             if isinstance(function, SampledDrive):
-                function.check_covers(first, last)
-                found |= {float(time) for time in function._times if first < time < last}
+                found |= set(function.breaks(first, last))
         return sorted(found)
 
     def around(self, time: float) -> Callable[[float], NDArray[np.float64]]:
@@ -274,7 +286,7 @@ class DrivenHamiltonian(Hamiltonian):
         Raises:
             ArgumentError: a drive gives no finite number.
         """
-        rows = [[1.0, *(_value(f, float(t)) for f in self.functions)] for t in times]
+        rows = [[1.0, *(drive_value(f, float(t)) for f in self.functions)] for t in times]
         return torch.tensor(rows, dtype=torch.float64)
 
     def largest_norm(self, times: Tensor) -> float:
@@ -288,7 +300,12 @@ class DrivenHamiltonian(Hamiltonian):
         return f"DrivenHamiltonian({self.static!r}, [{driven}])"
 
 
-def _value(function: Callable[[float], float], time: float) -> float:
+def drive_value(function: Callable[[float], float], time: float) -> float:
+    """What a drive is at one time.
+
+    Raises:
+        ArgumentError: it gives no finite number.
+    """
     found = function(time)
     try:
         value = float(found)

@@ -1,0 +1,82 @@
+"""Pulses between the steps: none is missed, and smooth drives are no slower for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from qdyn.dynamics.drive_scan import GAPS, scan_drives
+from qdyn.dynamics.evolve import evolve
+from qdyn.errors import ArgumentError
+from qdyn.quantum.drives import DrivenHamiltonian
+from qdyn.quantum.pauli_sum import PauliSum
+
+
+def spin(letter: str, value: float) -> PauliSum:
+    return PauliSum({f"{letter}0": value}, n_sites=1)
+
+
+def pulse(centre: float, width: float, area: float = math.pi / 2) -> Callable[[float], float]:
+    height = area / width / math.sqrt(2 * math.pi)
+    return lambda t: height * math.exp(-(((t - centre) / width) ** 2) / 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "centre", "width"),
+    [("auto", 50.0, 1.0), ("magnus", 37.0, 0.3), ("trotter4", 50.0, 1.0), ("qutip", 37.0, 1.0)],
+)
+def test_a_pi_pulse_turns_a_spin_round_wherever_it_stands(method: str, centre: float, width: float) -> None:
+    H = DrivenHamiltonian(spin("Z", 0.0), [(pulse(centre, width), spin("X", 1.0))])
+    traj = evolve(H, "0", [100.0], method=method, observables="magnetisation_z", error=1e-3)
+    assert float(traj.expectations["magnetisation_z"]) == pytest.approx(-1, abs=4e-3)
+
+
+@pytest.mark.parametrize("method", ["magnus", "qutip"])
+def test_pulses_between_free_precession_turn_by_their_fourier_transform(method: str) -> None:
+    """A weak pulse f(t) X in a field Z / 2 gives the amplitude |integral f(t) exp(i t) dt|."""
+    area, width = 0.02, 0.3
+    H = DrivenHamiltonian(
+        spin("Z", 0.5), [(lambda t: sum(pulse(at, width, area)(t) for at in (-30.0, 40.0)), spin("X", 1.0))]
+    )
+    traj = evolve(H, "0", [-50.0, 60.0], method=method, error=1e-5)
+    # Two orders of perturbation theory further on it is off by area**3.
+    expected = area * math.exp(-(width**2) / 2)
+    assert traj.states[:, 1].abs().tolist() == pytest.approx([expected] * 2, abs=2e-5)
+
+
+def test_steps_are_limited_where_a_drive_is_fine_only() -> None:
+    def longest(function: Callable[[float], float], end: float = 10.0) -> float:
+        H = DrivenHamiltonian(spin("Z", 1.0), [(function, spin("X", 1.0))])
+        return scan_drives(H, 0.0, end, error=1e-8).longest_step
+
+    assert longest(lambda t: 3.0 - 0.1 * t) == np.inf
+    assert longest(lambda t: 0.3 + 1e-15 * math.sin(1e4 * t)) == np.inf
+    # A few steps a period are enough to see an oscillation: its error asks for many more.
+    assert longest(lambda t: math.cos(3 * t)) > 2 * math.pi / 3 / 20
+    assert longest(pulse(4.0, 0.2)) < 0.2
+    assert longest(pulse(4.0, 0.02)) <= 0.02
+    assert longest(lambda t: float(t > 4)) == pytest.approx(5 / GAPS)
+    # A period that divides the samples of 2,000 gaps is no constant.
+    assert longest(lambda t: math.sin(2 * math.pi * t / 0.005), end=10.0) <= 0.005
+
+
+def test_the_largest_drive_is_found_between_33_times() -> None:
+    from qdyn.dynamics.evolve import check_problem
+
+    H = DrivenHamiltonian(spin("Z", 0.5), [(pulse(4.1, 0.02), spin("X", 1.0))])
+    problem, _ = check_problem(H, "0", [10.0], None, "states", None, torch.complex128, "cpu")
+    height = math.pi / 2 / 0.02 / math.sqrt(2 * math.pi)
+    assert problem.largest_norm == pytest.approx(0.5 + height, rel=1e-2)
+
+
+def test_a_witness_that_has_lost_the_norm_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    from qdyn.dynamics import qutip
+
+    monkeypatch.setattr(qutip, "_NORM_TOLERANCE", 1e-18)
+    H = DrivenHamiltonian(spin("Z", 0.5), [(math.cos, spin("X", 1.0))])
+    with pytest.raises(ArgumentError, match="changed the norm"):
+        evolve(H, "0", [10.0], method="qutip")
