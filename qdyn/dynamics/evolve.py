@@ -19,6 +19,7 @@ from qdyn.dynamics.magnus import estimate_magnus, evolve_by_magnus
 from qdyn.dynamics.methods import METHODS, Method, Problem, Start, Store, choose_method, register_method
 from qdyn.dynamics.qutip import estimate_qutip, evolve_by_qutip
 from qdyn.dynamics.recorder import Recorder
+from qdyn.dynamics.tensor_networks.canonical import right_canonical
 from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
 from qdyn.dynamics.tensor_networks.mps import mps
 from qdyn.dynamics.trajectory import Quantity, Trajectory
@@ -58,7 +59,7 @@ def evolve(
         hamiltonian: H on n sites, single or a batch; a `DrivenHamiltonian` depends on time.
         initial_state: psi_0: unit vectors of shape (2**n,) or (batch, 2**n), site 0 the most significant bit;
             or product states by name, one character a site as in `product_state`: "+" * 100, or a list of
-            such strings for a batch; or `ProductStates`; or a `MatrixProductState`.
+            such strings for a batch; or `ProductStates`; or a `MatrixProductState` of norm 1 in any form.
         times: increasing times in units of 1/J, shape (times,). psi_0 is the state at t = 0, whether 0 is
             among them or not; negative times run backwards.
         method: "auto", a name in `METHODS`, or a method made to measure, such as ``trotter(order=2,
@@ -215,11 +216,7 @@ def _check_start(initial_state: InitialState, n_sites: int) -> Start:
     if product is not None:
         return product
     if isinstance(initial_state, MatrixProductState):
-        if initial_state.n_sites != n_sites:
-            raise ArgumentError(
-                f"Argument `initial_state` must be a state of {n_sites} sites, but is {initial_state!r}."
-            )
-        return initial_state
+        return right_canonical("initial_state", initial_state, n_sites)
     try:
         states = torch.as_tensor(initial_state)
     except (TypeError, ValueError, RuntimeError):

@@ -8,7 +8,7 @@ import torch
 
 from qdyn.dynamics.evolve import evolve
 from qdyn.dynamics.free_fermions import ising_correlation, ising_quench
-from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
+from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState, move_centre
 from qdyn.dynamics.tensor_networks.mps import TruncationWarning, mps
 from qdyn.dynamics.trajectory import Trajectory
 from qdyn.errors import ArgumentError, MemoryLimitError
@@ -279,6 +279,30 @@ def test_a_matrix_product_state_starts_every_method() -> None:
         assert found.expectations["loschmidt_echo"].tolist() == pytest.approx([echo], abs=1e-6)
 
 
+def test_a_matrix_product_state_may_come_in_any_form() -> None:
+    """Left-canonical, with the centre inside or with norms moved about, it is the same state; norms are 1."""
+    model, times = MODELS["mixed field"], [0.0, 0.3]
+    wanted = {"observables": ["energy", "entanglement_entropy"], "method": mps(step=0.02), "store": "none"}
+    state = evolve(model, START, [0.4], method=mps(step=0.05), store="final").final_mps
+    expected = evolve(model, state, times, **wanted)
+    left = move_centre(list(state.tensors))
+    scaled = [tensor * 3.0 ** (-1) ** site for site, tensor in enumerate(left)]
+    for tensors in (left, scaled):
+        found = evolve(model, MatrixProductState(tuple(tensors)), times, **wanted)
+        for name, values in expected.expectations.items():
+            assert float((found.expectations[name] - values).abs().max()) < 1e-10
+    again = evolve(model, state, [0.0], method="mps", store="final").final_mps
+    assert all(torch.equal(old, new) for old, new in zip(state.tensors, again.tensors, strict=True))
+    for tensors, message in (
+        ((2 * left[0], *left[1:]), "unit vector .* norm 2"),
+        ((left[0][:, :, :1], *left[1:]), r"shape \(1, 2, right bond\) at site 1"),
+        ((*left[:-1], torch.cat([left[-1]] * 2, dim=2)), r"2, 1\) at site 7"),
+        ((left[0] * np.nan, *left[1:]), "must be finite"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            evolve(model, MatrixProductState(tensors), times, **wanted)
+
+
 def test_samples_of_a_hundred_sites_at_every_time() -> None:
     model = TransverseFieldIsing(100, field=0.5)
     method = mps(max_bond=32, step=0.1)
@@ -353,7 +377,7 @@ def by_mps(model, start=START, time: float = 3.0, **settings):
 
 BAD = [
     (lambda: mps(max_bond=0), "`max_bond` must be an integer >= 1, but is 0"),
-    (by_mps(MODELS["TFIM"], MatrixProductState.product("00")), "must be a state of 8 sites, but is Matrix"),
+    (by_mps(MODELS["TFIM"], MatrixProductState.product("00")), "must be a state of 8 sites, but has 2"),
     (lambda: mps(order=3), "`order` must be 2, 4 or 6, but is 3"),
     (lambda: mps(cutoff=-1.0), "`cutoff` must be in [0, 1), but is -1.0"),
     (lambda: mps(step=0.0), "`step` must be a finite number > 0"),
