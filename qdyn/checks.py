@@ -52,6 +52,17 @@ def check_finite(name: str, tensor: Tensor) -> None:
         raise ArgumentError(f"Argument `{name}` must be finite, but {where} is {found}.")
 
 
+def native_array(value: Any) -> Any:
+    """An array with a negative stride or the other byte order as a copy that torch reads; the rest as it is.
+
+    >>> torch.as_tensor(native_array(np.arange(3.0)[::-1]))
+    tensor([2., 1., 0.], dtype=torch.float64)
+    """
+    if isinstance(value, np.ndarray) and (min(value.strides, default=0) < 0 or not value.dtype.isnative):
+        return value.astype(value.dtype.newbyteorder("="), order="C")
+    return value
+
+
 def real_numbers(name: str, value: Any) -> Tensor:
     """A float64 copy of ``value`` on its device; complex numbers would lose their imaginary part silently.
 
@@ -63,7 +74,7 @@ def real_numbers(name: str, value: Any) -> Tensor:
     try:
         given = value if isinstance(value, Tensor) else np.asarray(value)
         if not (given.is_complex() if isinstance(given, Tensor) else np.iscomplexobj(given)):
-            return torch.as_tensor(value, dtype=torch.float64).detach().clone()
+            return torch.as_tensor(native_array(value), dtype=torch.float64).detach().clone()
     except (TypeError, ValueError, RuntimeError):
         pass
     raise ArgumentError(f"Argument `{name}` must hold real numbers, but is {value!r:.60}.")

@@ -10,7 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.checks import check_choice, check_finite, check_normalised, check_positive, real_numbers
+from qdyn.checks import (
+    check_choice,
+    check_finite,
+    check_normalised,
+    check_positive,
+    native_array,
+    real_numbers,
+)
 from qdyn.dynamics.chebyshev.method import estimate_chebyshev, evolve_chebyshev
 from qdyn.dynamics.chebyshev.torch_method import estimate_chebyshev_torch, evolve_chebyshev_torch
 from qdyn.dynamics.cudaq import estimate_cudaq, evolve_by_cudaq
@@ -193,6 +200,21 @@ def product_start(initial_state: object, n_sites: int) -> ProductStates | None:
     return ProductStates.named(initial_state, n_sites=n_sites) if is_named(initial_state) else None
 
 
+def expanded_start(initial_state: Any, n_sites: int) -> Any:
+    """What names a state or has it in factors as vectors, complex128; anything else as it is, to be checked.
+
+    Raises:
+        ArgumentError: it is for another number of sites, or it is no unit vector.
+        MemoryLimitError: the vectors do not fit in memory.
+    """
+    product = product_start(initial_state, n_sites)
+    if product is not None:
+        return product.vectors()
+    if isinstance(initial_state, MatrixProductState):
+        return right_canonical("initial_state", initial_state, n_sites).vector()
+    return native_array(initial_state)
+
+
 def _count(start: Start) -> int | None:
     if isinstance(start, ProductStates):
         return start.batch_size
@@ -218,7 +240,7 @@ def _check_start(initial_state: InitialState, n_sites: int) -> Start:
     if isinstance(initial_state, MatrixProductState):
         return right_canonical("initial_state", initial_state, n_sites)
     try:
-        states = torch.as_tensor(initial_state)
+        states = torch.as_tensor(native_array(initial_state))
     except (TypeError, ValueError, RuntimeError):
         raise ArgumentError(
             f"Argument `initial_state` must be a tensor, an array or the name of a product state, "

@@ -286,3 +286,14 @@ def test_a_dense_matrix_that_cannot_fit_is_refused(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("QDYN_MEMORY_LIMIT", "1G")
     with pytest.raises(MemoryLimitError, match="GiB to work in"):
         evolve(TransverseFieldIsing(14), basis_state("0" * 14), [0.0, 1.0], method="exact")
+
+
+def test_arrays_in_any_order_of_memory_are_read() -> None:
+    """Negative strides and the other byte order are copied, not refused."""
+    field, psi = np.array([[0.3, 0.7, 1.1]]), haar_random_states(n_qubits=3, seed=3).numpy()
+    expected = evolve(TransverseFieldIsing(3, field=field[:, ::-1].copy()), psi, [0.0, 0.5, 1.0]).states
+    for turned, state, times in (
+        (field[:, ::-1], psi[::-1].copy()[::-1], np.linspace(1, 0, 3)[::-1]),
+        (field[:, ::-1].astype(">f8"), psi.astype(">c16"), np.linspace(0, 1, 3).astype(">f4")),
+    ):
+        assert torch.equal(evolve(TransverseFieldIsing(3, field=turned), state, times).states, expected)
