@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qdyn.checks import check_integer
-from qdyn.dynamics.evolve import InitialState, Observables, check_problem, product_start
+from qdyn.dynamics.evolve import InitialState, Observables, check_problem, expanded_start
 from qdyn.dynamics.methods import Problem, Store
 from qdyn.dynamics.open_systems.damping import DampedOperator, JumpWindows, choose_windows
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.trajectory import Quantity, Trajectory
-from qdyn.errors import ArgumentError
+from qdyn.errors import ArgumentError, QdynError
 from qdyn.memory import check_memory, empty_tensor
 from qdyn.processors import over_threads
 from qdyn.quantum.channels import Channel
@@ -55,7 +55,7 @@ def quantum_jumps(
 
     Args:
         hamiltonian: H, single, or one for each trajectory.
-        initial_state: psi_0, of shape (2**n,) or (trajectories, 2**n), or by name as for `evolve`.
+        initial_state: psi_0, of shape (2**n,) or (trajectories, 2**n), by name or in factors as for `evolve`.
         times: increasing times >= 0 in units of 1/J; psi_0 is the state at t = 0.
         channels: what the environment does: see `dephasing`, `decay`, `excitation`, `depolarising`.
         trajectories: number of trajectories.
@@ -251,9 +251,10 @@ def _follow(  # noqa: PLR0917
 
 def _spread(initial_state: Any, trajectories: int, n_sites: int) -> Any:
     """One state for all trajectories as a view of them all; anything else as it is, to be checked."""
-    product = product_start(initial_state, n_sites)
     try:
-        states = torch.as_tensor(initial_state) if product is None else product.vectors()
+        states = torch.as_tensor(expanded_start(initial_state, n_sites))
+    except QdynError:
+        raise
     except (TypeError, ValueError, RuntimeError):
         return initial_state
     if states.ndim == 1:

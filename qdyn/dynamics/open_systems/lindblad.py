@@ -11,18 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qdyn.checks import check_choice, check_finite, check_normalised, check_positive
-from qdyn.dynamics.evolve import InitialState, Observables, check_problem, product_start
+from qdyn.dynamics.evolve import InitialState, Observables, check_problem, expanded_start
 from qdyn.dynamics.methods import Problem
 from qdyn.dynamics.open_systems.density_trajectory import DensityTrajectory, expectations_of
 from qdyn.dynamics.open_systems.dissipation import Generator, Window, choose_window, lindblad
 from qdyn.dynamics.open_systems.jumps import check_channels, check_open
+from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
 from qdyn.dynamics.trajectory import Quantity
-from qdyn.errors import ArgumentError
+from qdyn.errors import ArgumentError, QdynError
 from qdyn.memory import check_memory, empty_tensor
 from qdyn.processors import over_threads
 from qdyn.quantum.channels import Channel
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.kernel_operator import zeros
+from qdyn.quantum.product_states import ProductStates, is_named
 
 _DEFAULT_ERROR = 1e-10
 _BLOCK_BYTES = 2**27
@@ -47,9 +49,9 @@ def evolve_open(
 
     Args:
         hamiltonian: H, static; single or a batch.
-        initial_state: a pure state, by name or (2**n,) or (batch, 2**n), or a density matrix, (2**n, 2**n) or
-            (batch, 2**n, 2**n). A square array of two axes is read as a density matrix. Norms and traces must
-            be 1 to 1e-8, in single precision to 1e-4.
+        initial_state: a pure state, by name, in factors, (2**n,) or (batch, 2**n), or a density matrix,
+            (2**n, 2**n) or (batch, 2**n, 2**n). A square array is read as a density matrix. Norms and traces
+            must be 1 to 1e-8, in single precision to 1e-4.
         times: increasing times >= 0 in units of 1/J; the initial state is that at t = 0.
         channels: what the environment does: see `dephasing`, `decay`, `excitation`, `depolarising`.
         observables: names or `Observable` objects that are linear in rho; "loschmidt_echo" is
@@ -244,9 +246,10 @@ def _density_matrices(initial_state: InitialState, n_sites: int) -> tuple[Tensor
     Returns:
         the matrices, the vectors (batch, dim) or None, and whether there was a batch axis.
     """
-    product = product_start(initial_state, n_sites)
     try:
-        given = torch.as_tensor(initial_state if product is None else product.vectors())
+        given = torch.as_tensor(expanded_start(initial_state, n_sites))
+    except QdynError:
+        raise
     except (TypeError, ValueError, RuntimeError):
         raise ArgumentError(
             f"Argument `initial_state` must be a tensor or array, not of type {type(initial_state).__name__}."
@@ -254,7 +257,9 @@ def _density_matrices(initial_state: InitialState, n_sites: int) -> tuple[Tensor
     dimension, states = 2**n_sites, given.detach().cpu().to(torch.complex128)
     check_finite("initial_state", states)
     tolerance = 1e-4 if given.dtype in (torch.complex64, torch.float32) else 1e-8
-    if states.shape[-2:] == (dimension, dimension) and states.ndim in (2, 3) and len(states):
+    # Names and factors are pure, also where as many of them as dimensions make a square.
+    pure = is_named(initial_state) or isinstance(initial_state, ProductStates | MatrixProductState)
+    if not pure and states.shape[-2:] == (dimension, dimension) and states.ndim in (2, 3) and len(states):
         matrices = states if states.ndim == 3 else states[None]
         traces = matrices.diagonal(dim1=-2, dim2=-1).sum(dim=-1)
         hermitian = float((matrices - matrices.mH).abs().max()) < tolerance

@@ -12,6 +12,7 @@ from scipy import optimize, stats
 from qdyn.dynamics.evolve import evolve
 from qdyn.dynamics.open_systems.jumps import quantum_jumps
 from qdyn.dynamics.open_systems.lindblad import evolve_open
+from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
 from qdyn.errors import ArgumentError
 from qdyn.quantum.channels import Channel, decay, dephasing, depolarising, excitation
 from qdyn.quantum.drives import DrivenHamiltonian
@@ -203,6 +204,16 @@ def test_without_channels_it_is_evolve() -> None:
         found = quantum_jumps(model, psi0, times, channels=[], trajectories=1, seed=0, error=1e-11)
         exact = evolve(model, psi0, times, method="exact").states
         assert float((found.states[0] - exact).abs().max()) < 1e-11
+
+
+def test_a_state_in_factors_starts_every_trajectory() -> None:
+    model, ask = TransverseFieldIsing(3), {"channels": decay(1.0), "trajectories": 5, "seed": 0}
+    found = quantum_jumps(model, MatrixProductState.product("111"), TIMES, **ask)
+    assert torch.equal(found.states, quantum_jumps(model, "111", TIMES, **ask).states)
+    assert found.states.shape == (5, len(TIMES), 8)
+    backwards = product_state("111").numpy()[::-1]
+    expected = quantum_jumps(model, "000", TIMES, **ask).states
+    assert torch.equal(quantum_jumps(model, backwards, TIMES[::-1][::-1], **ask).states, expected)
 
 
 def test_what_is_stored() -> None:

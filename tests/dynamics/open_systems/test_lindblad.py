@@ -10,6 +10,7 @@ import torch
 from qdyn.dynamics.evolve import evolve
 from qdyn.dynamics.open_systems.dissipation import count_terms
 from qdyn.dynamics.open_systems.lindblad import evolve_open
+from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
 from qdyn.errors import ArgumentError, MemoryLimitError
 from qdyn.quantum.channels import Channel, decay, dephasing, depolarising, excitation
 from qdyn.quantum.drives import DrivenHamiltonian
@@ -123,6 +124,27 @@ def test_the_echo_is_taken_with_the_state_that_was_given() -> None:
     assert float(difference.abs().max()) < 1e-8
     with pytest.raises(ArgumentError, match=r"loschmidt_echo.*density matrices"):
         evolve_open(AT_REST, torch.eye(2) / 2, TIMES, **wanted)
+
+
+def test_names_and_factors_are_pure_states() -> None:
+    """As many names as dimensions are a batch, not a density matrix; a state in factors is its vector."""
+    pair = evolve_open(AT_REST, ["+", "-"], TIMES, channels=dephasing(0.7), observables="magnetisation_x")
+    fall = np.exp(-0.7 * TIMES)
+    assert np.abs(pair.expectations["magnetisation_x"].numpy() - [fall, -fall]).max() < 1e-10
+    state = haar_random_states(n_qubits=3, seed=5)
+    wanted = {"channels": decay(0.4), "observables": ["energy", "loschmidt_echo"]}
+    expected = evolve_open(TransverseFieldIsing(3), state, TIMES, **wanted)
+    found = evolve_open(TransverseFieldIsing(3), MatrixProductState.from_vector(state), TIMES, **wanted)
+    assert float((found.density_matrices - expected.density_matrices).abs().max()) < 1e-12
+    for name, values in expected.expectations.items():
+        assert float((found.expectations[name] - values).abs().max()) < 1e-12
+
+
+def test_arrays_in_any_order_of_memory_are_read() -> None:
+    backwards = np.array([0.6, 0.8])[::-1]
+    expected = evolve_open(AT_REST, backwards.copy(), TIMES, channels=decay(0.4)).density_matrices
+    for given in (backwards, backwards.astype(">c16"), np.outer(backwards, backwards).astype(">f8")):
+        assert torch.equal(evolve_open(AT_REST, given, TIMES, channels=decay(0.4)).density_matrices, expected)
 
 
 def test_what_is_kept() -> None:
