@@ -27,8 +27,8 @@ Novelty is against the molecules that the model was trained on. Conditions that
 are not set are those of the training molecules nearest in the ones that are.
 Of a model of proteins it prints how many tags an independent classifier finds
 again and how far words are from those of the test split, and writes
-proteins.fasta; --tag asks for proteins of one tag. Of a model of sentences it
-writes sentences.txt.
+proteins.fasta, without those that have no residue; --tag asks for proteins of
+one tag. Of a model of sentences it writes sentences.txt.
 """
 
 
@@ -106,7 +106,7 @@ def run(options: Any) -> int:
     out = Path(options.out) if options.out else _folder(path)
     words = model.metadata.vocabulary if model.metadata else None
     if is_protein_vocabulary(words):
-        return _proteins(model, dataset, targets, out, options)
+        return _proteins(model, dataset, targets, out, options, note=note)
     if options.tag:
         raise ArgumentError("Argument `--tag` is for proteins, but the model writes none.")
     if words and "[CLS]" in words:
@@ -117,7 +117,7 @@ def run(options: Any) -> int:
             print(f"\nNo novelty: {note} Or name a file of it with --dataset.")
         print(f"\nReport: {report}")
         return 0
-    said = _sentences(model, dataset, targets, options)
+    said = _sentences(model, dataset, targets, options, note=note)
     write_text(out / "sentences.txt", "\n".join(said) + "\n")
     print("\n".join(said[:10]))
     print(f"\n{len(said)} sentences: {out / 'sentences.txt'}")
@@ -125,7 +125,13 @@ def run(options: Any) -> int:
 
 
 def _proteins(
-    model: Predictor, dataset: SequenceDataset | None, targets: dict[str, float], out: Path, options: Any
+    model: Predictor,
+    dataset: SequenceDataset | None,
+    targets: dict[str, float],
+    out: Path,
+    options: Any,
+    *,
+    note: str,
 ) -> int:
     from qdyn.data.tags import read_tag
     from qdyn.errors import ArgumentError
@@ -137,21 +143,25 @@ def _proteins(
     words = [f"<{one}>" for one in options.tag]
     if wrong := next((one for one in words if read_tag(one) is None), None):
         raise UsageError(f"Option --tag must be KEY=VALUE, but is {wrong[1:-1]!r}.")
-    drawn = _drawn(Prompted(model, words) if words else model, dataset, targets, options)
+    drawn = _drawn(Prompted(model, words) if words else model, dataset, targets, options, note=note)
     assert dataset is not None
     assert model.metadata is not None
     if "test" not in dataset.split_names or "train" not in dataset.split_names:
         raise ArgumentError(f"The dataset {dataset.metadata.name} must have a training and a test split.")
     vocabulary = model.metadata.vocabulary or ()
-    entries = []
+    entries, empty = [], 0
     for number, (row, protein) in enumerate(
         zip(drawn.tolist(), strings_of(model.metadata, drawn), strict=True)
     ):
+        if not protein:
+            empty += 1
+            continue
         tags = [word[1:-1] for place in row if read_tag(word := vocabulary[place])]
         entries.append(f">{' '.join([f'sample-{number}', *tags])}\n{protein}\n")
     write_text(out / "proteins.fasta", "".join(entries))
     print(judge_proteins(drawn, dataset))
-    print(f"\n{len(entries)} proteins: {out / 'proteins.fasta'}")
+    without = f" ({empty} more without residues left out)" if empty else ""
+    print(f"\n{len(entries)} proteins{without}: {out / 'proteins.fasta'}")
     return 0
 
 
@@ -238,17 +248,17 @@ def _has_positions(model: Predictor) -> bool:
 
 
 def _sentences(
-    model: Predictor, dataset: SequenceDataset | None, targets: dict[str, float], options: Any
+    model: Predictor, dataset: SequenceDataset | None, targets: dict[str, float], options: Any, *, note: str
 ) -> list[str]:
     from qdyn.models.sampling import strings_of
 
-    drawn = _drawn(model, dataset, targets, options)
+    drawn = _drawn(model, dataset, targets, options, note=note)
     assert model.metadata is not None
     return strings_of(model.metadata, drawn)
 
 
 def _drawn(
-    model: Predictor, dataset: SequenceDataset | None, targets: dict[str, float], options: Any
+    model: Predictor, dataset: SequenceDataset | None, targets: dict[str, float], options: Any, *, note: str
 ) -> Tensor:
     from qdyn.errors import ArgumentError
     from qdyn.models.sampling import Frame, sample_sequences
@@ -259,7 +269,7 @@ def _drawn(
     if options.attention is not None:
         raise ArgumentError("Argument `--attention` is for molecules, but the model writes none.")
     if dataset is None or model.metadata is None:
-        raise ArgumentError("Argument `--dataset` must say what the model was trained on.")
+        raise ArgumentError(f"Argument `--dataset` must say what the model was trained on. {note}".strip())
     return sample_sequences(
         model,
         options.number,

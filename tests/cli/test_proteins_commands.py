@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import qdyn
 from qdyn.cli import main
 from qdyn.data.proteins.amino_acids import RESIDUES
+from qdyn.data.proteins.fasta import read_fasta
 
 PRESET = """
 name: small
@@ -45,8 +47,28 @@ def test_proteins_are_imported_trained_on_and_drawn(folder: Path, capsys: pytest
     said = capsys.readouterr().out
     assert "300 sequences drawn" in said
     entries = (folder / "run/samples/proteins.fasta").read_text().split(">")[1:]
-    assert len(entries) == 300
     assert all(entry.split("\n")[0].split()[1] == "kind=y" for entry in entries)
+    # A model that has hardly learned ends a few proteins before they begin; they are counted, not written.
+    found = re.search(r"^(\d+) proteins \((\d+) more without residues left out\): ", said, re.MULTILINE)
+    assert found is not None
+    assert int(found[1]) == len(entries) == 300 - int(found[2])
+    assert all(entry.split("\n")[1] for entry in entries)
+    assert len(read_fasta("run/samples/proteins.fasta")) == len(entries)
+
+
+def test_why_the_data_of_a_run_are_missing_is_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["datasets", "import", "mine.fasta", "--out", "mine.h5"]) == 0
+    (folder / "small.yaml").write_text(PRESET)
+    assert main(["train", "small.yaml", "--out", "run"]) == 0
+    assert main(["datasets", "import", "mine.fasta", "--tags", "kind", "--out", "mine.h5"]) == 0
+    for reason in ("was trained on a dataset 'mine.h5' of digest", "no such file"):
+        capsys.readouterr()
+        assert main(["sample", "run", "-n", "3"]) == 2
+        said = capsys.readouterr().err
+        assert "Argument `--dataset` must say what the model was trained on. " in said
+        assert reason in said
+        assert said.count("\n") == 1
+        (folder / "mine.h5").unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def _part(file: Path, number: int, text: str) -> str:
 
 
 def _entry(file: Path, header: str, line: int, parts: list[str]) -> FastaEntry:
-    name, _, description = header.partition(" ")
+    name, description = [*header.split(maxsplit=1), "", ""][:2]
     if not name:
         raise DatasetError(f"The file {file}, line {line}: a name must follow '>'.")
     if not "".join(parts):

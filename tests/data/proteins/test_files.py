@@ -98,6 +98,13 @@ def test_wrapped_lines_lower_case_comments_and_line_ends_of_other_systems(tmp_pa
     assert (second.name, second.description, second.residues) == ("two", "", "GX")
 
 
+@pytest.mark.parametrize("between", [" ", "\t", " \t ", "\u00a0"])
+def test_any_white_space_ends_a_name(tmp_path: Path, between: str) -> None:
+    (tmp_path / "one.fasta").write_text(f">P1{between}kinase OX=9606\nMKV\n", encoding="utf-8")
+    (entry,) = read_fasta(tmp_path / "one.fasta")
+    assert (entry.name, entry.description, entry.field("OX")) == ("P1", "kinase OX=9606", "9606")
+
+
 @pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress)])
 def test_compressed_files_are_read(tmp_path: Path, suffix: str, compress: object) -> None:
     file = tmp_path / f"a.fasta{suffix}"
