@@ -39,6 +39,8 @@ class ConditionedSection(ModelSection):
     def __post_init__(self) -> None:
         if len(set(self.conditions)) < len(self.conditions):
             raise ConfigError(f"Argument `model.conditions` must name each once, but is {self.conditions}.")
+        if self.standardise and not self.conditions:
+            raise ConfigError("Argument `model.standardise` must be false without `model.conditions`.")
 
 
 class ConditionedModel(nn.Module, Predictor):

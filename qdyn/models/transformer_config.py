@@ -81,8 +81,6 @@ class TransformerConfig(ConditionedSection):
                 f"Argument `model.adapter_blocks` must name the blocks of the adapter {self.adapter!r}, "
                 "but is empty."
             )
-        if self.standardise and not self.conditions:
-            raise ConfigError("Argument `model.standardise` must be false without `model.conditions`.")
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"Argument `model.dropout` must lie in [0, 1), but is {self.dropout:g}.")
         if self.conditions and self.embedding == "identity":

@@ -27,6 +27,7 @@ from qdyn.evaluation.molecules.metrics import (
 from qdyn.evaluation.results import Estimate, plain, with_error
 from qdyn.files import replacing, write_json
 from qdyn.models.base import Predictor
+from qdyn.models.dropout import evaluating
 from qdyn.models.hybrid_decoder.decoder import HybridDecoder
 from qdyn.models.sampling import sample_sequences, strings_of
 

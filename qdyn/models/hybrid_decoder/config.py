@@ -91,8 +91,6 @@ class HybridDecoderConfig(DecoderSection):
                 "Arguments `model.attention_options` and `model.heads` are for model.score 'attention', "
                 f"but that is {self.score!r}."
             )
-        if self.standardise and not self.conditions:
-            raise ConfigError("Argument `model.standardise` must be false without `model.conditions`.")
         if self.score != "quantum" and (self.frozen or self.gradient != "exact"):
             raise ConfigError(
                 "Arguments `model.frozen` and `model.gradient` are for the circuits of model.score "
