@@ -70,8 +70,13 @@ def read_number(key: str, value: Any, *, per: Mapping[str, int] | None = None) -
 
 
 def is_number(value: Any) -> bool:
-    """Whether ``value`` is a finite number, and not a truth value."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether ``value`` is a finite number that a double can hold, and not a truth value."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def extremes(value: Number) -> tuple[float, float]:
@@ -96,7 +101,7 @@ def _uniform(key: str, drawn: Mapping[str, Any], counts: Mapping[str, int]) -> U
     low, high = bounds
     if low >= high:
         raise _wrong(key, dict(drawn), counts)
-    if unit != "trajectory" and unit not in counts:
+    if not isinstance(unit, str) or (unit != "trajectory" and unit not in counts):
         raise ConfigError(f"`{key}.per` is {unit!r}, but {nearest(str(unit), ['trajectory', *counts])}")
     return Uniform(float(low), float(high), counts.get(unit))
 

@@ -133,7 +133,7 @@ def read_drives(sections: Sequence[Mapping[str, Any]], static: HamiltonianRecipe
 
 def _read(section: Mapping[str, Any], key: str, static: HamiltonianRecipe) -> DriveRecipe:
     name = section.get("shape")
-    if name not in SHAPES:
+    if not isinstance(name, str) or name not in SHAPES:
         raise ConfigError(f"`{key}.shape` is {name!r}, which is unknown: {nearest(str(name), SHAPES)}")
     known = SHAPES[name].units
     for entry in section:

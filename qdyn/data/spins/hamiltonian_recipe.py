@@ -122,7 +122,7 @@ def read_hamiltonian(
         tensor([[0.1000, 0.2000, 0.3000, 0.4000]], dtype=torch.float64)
     """
     name = section.get("model")
-    if name not in MODELS:
+    if not isinstance(name, str) or name not in MODELS:
         raise ConfigError(f"`{key}.model` is {name!r}, which is unknown: {nearest(str(name), MODELS)}")
     model = MODELS[name]
     couplings = _coupling_fields(model)

@@ -24,6 +24,8 @@ from qdyn.quantum.observables import Axis
 
 # Amplitudes that are computed for one block.
 _BLOCK_AMPLITUDES = 1 << 23
+# Counts of so many are exact in a double.
+_MOST_SHOTS = 1 << 53
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class ObservableSeries(ClosedSource):
         drives: see `qdyn.data.spins.drive_recipe`.
         axes: which of x, y and z.
         correlators: whether the products on the bonds of the lattice belong to an element.
-        shots: S >= 1 for each axis and time; null for exact expectation values.
+        shots: S from 1 to 2**53 for each axis and time; null for exact expectation values.
 
     The shots of trajectory i of seed s are drawn from ``SeedSequence(s, spawn_key=(i, 4))``.
     """
@@ -128,3 +130,5 @@ class ObservableSeries(ClosedSource):
             raise ConfigError(f"`axes` must hold some of x, y and z once, but is {list(self.axes)!r}.")
         if self.shots is not None and self.shots < 1:
             raise ConfigError(f"`shots` must be an integer >= 1 or null, but is {self.shots}.")
+        if self.shots is not None and self.shots > _MOST_SHOTS:
+            raise ConfigError(f"`shots` must be at most {_MOST_SHOTS}, but is {self.shots}: null is exact.")
