@@ -7,6 +7,7 @@ allowed, the run starts again with a smaller step.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, runtime_checkable
@@ -22,6 +23,8 @@ from qdyn.quantum.drives import DrivenHamiltonian
 # The error that is measured must stay below this part of the one that is allowed.
 _SAFETY = 0.5
 _ATTEMPTS = 24
+# Differences of amplitudes up to here may be rounding.
+_NOISE = 1e-12
 _MOST_STEPS = 10**7
 
 
@@ -121,7 +124,10 @@ def _control(  # noqa: PLR0917
     No step exceeds ``limit``: two runs agree as well where both have stepped across a pulse.
     """
     span = abs(stretches[-1].end)
-    size = guess_step(stepper, members, states, stretches[0].start, stretches[0].end, span, error)
+    first = stretches[0]
+    # Stored times need not stop the probe, breaks of a drive must.
+    smooth = next((stretch.end for stretch in stretches if stretch.index < 0), stretches[-1].end)
+    size = guess_step(stepper, members, states, first.start, first.end, span, error, smooth - first.start)
     size = min(size, limit)
     for _ in range(_ATTEMPTS):
         if span / size > _MOST_STEPS:
@@ -149,17 +155,45 @@ def _control(  # noqa: PLR0917
 
 
 def guess_step(  # noqa: PLR0917
-    stepper: Stepper, members: slice, states: Tensor, start: float, end: float, span: float, error: float
+    stepper: Stepper,
+    members: slice,
+    states: Tensor,
+    start: float,
+    end: float,
+    span: float,
+    error: float,
+    longest: float = 0.0,
 ) -> float:
-    """The step whose error at the end would be half of what is allowed, from a short stretch."""
+    """The step whose error at the end would be half of what is allowed, from a short stretch.
+
+    Args:
+        stepper: what takes the steps.
+        members: which trajectories.
+        states: their states at ``start``.
+        start: where the stretch begins.
+        end: where it ends; it is shortened where one step is no small error.
+        span: how far the evolution goes.
+        error: what is allowed at the end of it.
+        longest: to this length the stretch may be prolonged where its error is lost in rounding.
+
+    Returns:
+        the step; ``span`` where even the longest stretch shows no error.
+    """
     length, difference = end - start, np.inf
+    shortened = False
     for _ in range(_ATTEMPTS):
         once = stepper.advance(states, members, start, start + length, 1)
         twice = stepper.advance(states, members, start, start + length, 2)
         difference = float((once - twice).abs().max())
-        if difference < 1e-3:
+        if not difference < 1e-3:
+            length, shortened = length / 2, True
+        elif difference < _NOISE and not shortened and abs(length) < abs(longest):
+            # Rounding tells nothing of the error, and divided by a small power of length much too much.
+            length = math.copysign(min(8 * abs(length), abs(longest)), length)
+        else:
             break
-        length /= 2
+    if difference < _NOISE and not shortened:
+        return span
     # The error of a step grows like tau^{p+1}, that of all steps like tau^p.
     rate = max(difference, 1e-13) / (abs(length) ** (stepper.order + 1) * (1 - 0.5**stepper.order))
     return min(float((_SAFETY * error / (rate * span)) ** (1 / stepper.order)), span)

@@ -341,5 +341,5 @@ def _error_of_step(problem: Problem, order: int, step: float) -> float:
     members = slice(0, problem.n_trajectories)
     unit = 1e-6
     formula = ProductFormula(problem, order)
-    size = guess_step(formula, members, problem.initial_states, 0.0, end, span, 2 * unit)
+    size = guess_step(formula, members, problem.initial_states, 0.0, end, span, 2 * unit, span)
     return unit * (step / size) ** order

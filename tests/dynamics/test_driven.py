@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from qdyn.dynamics.evolve import METHODS, evolve
+from qdyn.dynamics.magnus import Magnus
 from qdyn.errors import ArgumentError
 from qdyn.quantum.drives import DrivenHamiltonian, SampledDrive
 from qdyn.quantum.hamiltonians import TransverseFieldIsing
@@ -149,6 +150,29 @@ def test_what_cannot_be_followed_is_named() -> None:
     wild = DrivenHamiltonian(TransverseFieldIsing(2), [(lambda _: float("nan"), TransverseFieldIsing(2))])
     with pytest.raises(ArgumentError, match="must be finite"):
         evolve(wild, psi0, [0.5])
+
+
+@pytest.mark.parametrize("times", [np.geomspace(1e-4, 10, 11), [1e-9, 10.0], [-1e-7, 10.0]])
+def test_a_tiny_first_time_does_not_shorten_all_steps(
+    times: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the first stretch shows of the error is lost in rounding: it says nothing of the step."""
+    taken = []
+    advance = Magnus.advance
+
+    def counted(self, states, members, start, end, n_steps):
+        taken.append(n_steps)
+        return advance(self, states, members, start, end, n_steps)
+
+    monkeypatch.setattr(Magnus, "advance", counted)
+    shaken = TransverseFieldIsing(2, coupling=0.0, field=0.5)
+    H = DrivenHamiltonian(TransverseFieldIsing(2), [(math.sin, shaken)])
+    evolve(H, "00", np.linspace(1, 10, 11), method="magnus", error=1e-8)
+    evenly = sum(taken)
+    taken.clear()
+    found = evolve(H, "00", times, method="magnus", error=1e-8).states[-1]
+    assert sum(taken) < 3 * evenly
+    assert float((found - evolve(H, "00", [10.0], method="qutip").states[0]).abs().max()) < 1e-8
 
 
 def test_a_pulse_of_many_samples_goes_to_the_method_of_short_stretches() -> None:
