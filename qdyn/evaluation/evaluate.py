@@ -23,6 +23,7 @@ from qdyn.evaluation.report.table import GROUPS, group_of
 from qdyn.evaluation.results import Curve, Example, Provenance, Row, TrainingCurves
 from qdyn.evaluation.roll_outs import roll_out_lengths
 from qdyn.evaluation.scoring import Scores, batches_of, error_of_the_mean, rollout, score, told
+from qdyn.evaluation.standard_errors import blocks_of, overlap_note
 from qdyn.files import make_folder
 from qdyn.models.base import Predictor
 from qdyn.processors import torch_threads
@@ -189,7 +190,7 @@ def _evaluate(
         rows=tuple(rows),
         teacher_forced={row.key: _curve(scores[row.key]) for row in rows},
         rolled_out={
-            row.key: Curve.of(row.key, found)
+            row.key: Curve.of(row.key, found, blocks=scores[row.key].blocks)
             for row in rows
             if (found := scores[row.key].rollout) is not None
         },
@@ -200,7 +201,7 @@ def _evaluate(
         example=example,
         attention=_mean_attention(lead.contestant, part) if lead else None,
         training=_training_curves(run) if run else None,
-        notes=(*_task_notes(part), *_split_notes(run, data), *remarks),
+        notes=(*_task_notes(part), *overlap_note(blocks_of(part)), *_split_notes(run, data), *remarks),
         seconds=time.perf_counter() - started,
     )
     if folder is None:
@@ -304,7 +305,7 @@ def _ordered(rows: list[Row], *, own: str | None) -> list[Row]:
 
 
 def _curve(found: Scores) -> Curve:
-    return Curve.of(found.contestant.key, found.merit, found.mask)
+    return Curve.of(found.contestant.key, found.merit, found.mask, blocks=found.blocks)
 
 
 def _example(

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 
 from qdyn.checks import check_integer
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.evaluation.metrics import squared_error
+from qdyn.evaluation.standard_errors import blocks_of, standard_error
 from qdyn.models.base import Predictor
 from qdyn.models.baselines.mean import TrainingMean
 
@@ -30,9 +32,11 @@ class HorizonErrors:
     Attributes:
         of_each: (seeds, sequences, steps): the error of each sequence, averaged over the origins, in units of
             the mean's error at that horizon, averaged over everything.
+        blocks: Which sequences overlap, see `qdyn.evaluation.standard_errors.blocks_of`.
     """
 
     of_each: Float[np.ndarray, "seeds sequences steps"]
+    blocks: NDArray[np.int64] | None = None
 
     @property
     def nmse(self) -> Float[np.ndarray, " steps"]:
@@ -41,11 +45,10 @@ class HorizonErrors:
 
     @property
     def standard_error(self) -> Float[np.ndarray, " steps"]:
-        """Of the mean over sequences, the seeds averaged first; NaN for one sequence."""
+        """Of the mean over sequences, the seeds averaged first; NaN where it is unknown."""
         averaged = self.of_each.mean(axis=0)
-        if len(averaged) < 2:
-            return np.full(averaged.shape[1], np.nan)
-        return np.asarray(averaged.std(axis=0, ddof=1) / len(averaged) ** 0.5)
+        found = standard_error(averaged, self.blocks)
+        return np.full(averaged.shape[1], np.nan) if found is None else found
 
     @property
     def std(self) -> Float[np.ndarray, " steps"] | None:
@@ -97,14 +100,16 @@ def horizon_errors(
     for origin in origins:
         check_integer("origins", origin, minimum=1, maximum=dataset.n_steps + 1 - steps)
     group = [predictors] if isinstance(predictors, Predictor) else list(predictors)
-    truth = dataset.split(split).sequences()
+    part = dataset.split(split)
+    truth = part.sequences()
     mean = TrainingMean().fit(dataset)
     unit = _errors(mean, truth, origins, steps).mean(axis=0)
     if not bool((unit > 0).all()):
         raise DatasetError(
             f"The sequences of the dataset {dataset.metadata.name} never change: nothing is to be forecast."
         )
-    return HorizonErrors(np.stack([_errors(one, truth, origins, steps) / unit for one in group]))
+    of_each = np.stack([_errors(one, truth, origins, steps) / unit for one in group])
+    return HorizonErrors(of_each, blocks_of(part))
 
 
 def _errors(

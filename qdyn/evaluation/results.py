@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qdyn.evaluation.metrics import Horizon
+from qdyn.evaluation.standard_errors import error_of_mean, standard_error
 
 Standing = Literal["trained", "untrained", "oracle"]
 
@@ -25,7 +26,8 @@ class Estimate:
     Attributes:
         mean: Over seeds and sequences.
         std: Sample standard deviation over seeds of the mean over sequences; None for a single predictor.
-        standard_error: Of the mean over sequences, the seeds averaged first; None for a single sequence.
+        standard_error: Of the mean over sequences, the seeds averaged first; None where it is unknown: for a
+            single sequence, or windows of too short a record.
     """
 
     mean: float
@@ -33,20 +35,24 @@ class Estimate:
     standard_error: float | None
 
     @classmethod
-    def of(cls, values: NDArray[np.floating]) -> Estimate:
-        """From one value for each seed and sequence, (seeds, sequences)."""
-        seeds, sequences = values.shape
+    def of(cls, values: NDArray[np.floating], *, blocks: NDArray[np.int64] | None = None) -> Estimate:
+        """From one value for each seed and sequence, (seeds, sequences).
+
+        Args:
+            values: They.
+            blocks: Which sequences depend on each other, see `qdyn.evaluation.standard_errors.blocks_of`.
+        """
         return cls(
             mean=float(values.mean()),
-            std=float(values.mean(axis=1).std(ddof=1)) if seeds > 1 else None,
-            standard_error=float(values.mean(axis=0).std(ddof=1)) / math.sqrt(sequences)
-            if sequences > 1
-            else None,
+            std=float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else None,
+            standard_error=error_of_mean(values.mean(axis=0), blocks),
         )
 
     def __str__(self) -> str:
         """``0.209 ± 0.003`` with the spread over seeds, else ``0.189(13)`` with the standard error."""
         if self.std is not None:
+            if 0 < abs(self.mean) < 5e-4:
+                return f"{self.mean:.1e} ± {self.std:.1e}"
             digits = _digits(self.std)
             return f"{self.mean:.{digits}f} ± {self.std:.{digits}f}"
         return with_error(self.mean, self.standard_error)
@@ -111,7 +117,7 @@ class Curve:
         key: The row it belongs to.
         mean: (steps,), over seeds and sequences.
         std: (steps,), over seeds; None for a single predictor.
-        standard_error: (steps,), over sequences; None for a single sequence.
+        standard_error: (steps,), over sequences; None where it is unknown, see `Estimate`.
     """
 
     key: str
@@ -120,17 +126,22 @@ class Curve:
     standard_error: NDArray[np.float64] | None
 
     @classmethod
-    def of(cls, key: str, values: NDArray[np.floating], mask: NDArray[np.bool_] | None = None) -> Curve:
+    def of(
+        cls,
+        key: str,
+        values: NDArray[np.floating],
+        mask: NDArray[np.bool_] | None = None,
+        *,
+        blocks: NDArray[np.int64] | None = None,
+    ) -> Curve:
         """From (seeds, sequences, steps); steps where ``mask`` (sequences, steps) is False do not count."""
         present = np.ones(values.shape[1:], bool) if mask is None else mask
-        count = present.sum(axis=0)
         wide = np.where(present, values, 0.0).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
-            seed_means = wide.sum(axis=1) / count
-            mean = seed_means.mean(axis=0)
-            squares = np.where(present, (wide.mean(axis=0) - mean) ** 2, 0.0).sum(axis=0)
-            error = np.sqrt(squares / (count - 1) / count) if len(present) > 1 else None
-        return cls(key, mean, seed_means.std(axis=0, ddof=1) if len(values) > 1 else None, error)
+            seed_means = wide.sum(axis=1) / present.sum(axis=0)
+        error = standard_error(np.where(present, wide.mean(axis=0), np.nan), blocks)
+        std = seed_means.std(axis=0, ddof=1) if len(values) > 1 else None
+        return cls(key, seed_means.mean(axis=0), std, error)
 
 
 @dataclass(frozen=True)
@@ -140,16 +151,19 @@ class Comparison:
     Attributes:
         key: The other's row.
         difference: Mean over sequences of the trained model's L_1 or NMSE (seeds averaged) minus the other's.
-        standard_error: Of that mean; the same sequences enter both, so that most of the spread cancels.
+        standard_error: Of that mean; the same sequences enter both, so that most of the spread cancels. None
+            where it is unknown, see `Estimate`.
     """
 
     key: str
     difference: float
-    standard_error: float
+    standard_error: float | None
 
     @property
-    def verdict(self) -> Literal["better", "worse", "equal"]:
-        """Of the trained model; "equal" means within two standard errors."""
+    def verdict(self) -> Literal["better", "worse", "equal", "unknown"]:
+        """Of the trained model; "equal": within two standard errors, "unknown": there is no error."""
+        if self.standard_error is None or not math.isfinite(self.standard_error):
+            return "unknown"
         if abs(self.difference) <= 2 * self.standard_error:
             return "equal"
         return "better" if self.difference < 0 else "worse"

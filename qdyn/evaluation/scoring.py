@@ -30,6 +30,7 @@ from qdyn.evaluation.metrics import (
 )
 from qdyn.evaluation.results import Comparison, Estimate, Row, decisive
 from qdyn.evaluation.roll_outs import check_roll_out
+from qdyn.evaluation.standard_errors import blocks_of, error_of_mean
 from qdyn.models.base import Conditioned, Predictor
 from qdyn.models.baselines.mean import TrainingMean
 from qdyn.models.in_context.predictor import InContextPredictor
@@ -51,6 +52,7 @@ class Scores:
         mask: (sequences, T) True where the step exists.
         losses: Name -> (seeds, sequences); beside losses the fidelity or accuracy, and mu of a circuit.
         rollout: (seeds, sequences, steps) fidelity of each rolled-out step, or None.
+        blocks: Which sequences overlap, see `qdyn.evaluation.standard_errors.blocks_of`.
     """
 
     contestant: Contestant
@@ -58,10 +60,11 @@ class Scores:
     mask: NDArray[np.bool_]
     losses: dict[str, NDArray[np.float64]]
     rollout: NDArray[np.float64] | None
+    blocks: NDArray[np.int64] | None = None
 
     def row(self, *, threshold: float) -> Row:
         """The line of the table."""
-        metrics = {name: Estimate.of(values) for name, values in self.losses.items()}
+        metrics = {name: Estimate.of(values, blocks=self.blocks) for name, values in self.losses.items()}
         if "accuracy" in metrics:
             # The perplexity is that of the mean cross-entropy; its spread follows to first order.
             loss = metrics["L_1"]
@@ -92,9 +95,7 @@ class Scores:
         """The decisive loss of this contestant against another's on the same sequences."""
         name = decisive(self.losses)
         difference = self.losses[name].mean(axis=0) - other.losses[name].mean(axis=0)
-        error = (
-            float(difference.std(ddof=1)) / len(difference) ** 0.5 if len(difference) > 1 else float("inf")
-        )
+        error = error_of_mean(difference, self.blocks)
         return Comparison(other.contestant.key, float(difference.mean()), error)
 
 
@@ -131,8 +132,6 @@ def score(
         judge(contestant, batch, context=context, rollout_steps=rollout_steps)
         for batch in batches_of(split, contestant.phase_convention)
     ]
-    if len(parts) == 1:
-        return parts[0]
     return Scores(
         contestant,
         np.concatenate([part.merit for part in parts], axis=1),
@@ -141,6 +140,7 @@ def score(
         None
         if parts[0].rollout is None
         else np.concatenate([part.rollout for part in parts if part.rollout is not None], axis=1),
+        blocks_of(split),
     )
 
 

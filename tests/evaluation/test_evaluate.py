@@ -234,6 +234,17 @@ def test_the_comparison_is_paired() -> None:
     )
 
 
+def test_one_sequence_gives_no_verdict(tmp_path: Path) -> None:
+    values = torch.randn(1, 6, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    data = SequenceDataset.from_arrays(values / values.norm(dim=-1, keepdim=True), kind="real", name="noise")
+    model = QSAPredictor(ModelConfig(unitaries="real", layers=1, degree=1), data.metadata, seed=0)
+    found = evaluate({"model": model}, dataset=data, out=tmp_path)
+    assert {one.verdict for one in found.comparisons} == {"unknown"}
+    assert "no difference" not in found.headline
+    stored = json.loads((tmp_path / "table.json").read_text())["comparisons"]
+    assert [one["standard_error"] for one in stored] == [None] * 3
+
+
 @pytest.fixture
 def sentences() -> SequenceDataset:
     words = torch.randint(0, 6, (60, 8), generator=torch.Generator().manual_seed(1))

@@ -29,6 +29,12 @@ def test_how_estimates_print() -> None:
     assert str(Estimate(3.9, None, None)) == "3.900"
 
 
+def test_the_spread_of_tiny_figures_is_seen() -> None:
+    assert str(Estimate(7.7e-5, 1.1e-5, None)) == "7.7e-05 ± 1.1e-05"
+    assert str(Estimate(-7.7e-5, 1.1e-5, None)) == "-7.7e-05 ± 1.1e-05"
+    assert str(Estimate(0.0, 0.0, None)) == "0.000 ± 0.000"
+
+
 def test_a_curve_counts_only_steps_that_exist() -> None:
     values = np.random.default_rng(1).random((3, 20, 5))
     mask = np.random.default_rng(2).random((20, 5)) < 0.7
@@ -105,6 +111,27 @@ def test_the_headline_says_who_wins(loss: float, expected: str) -> None:
     assert expected in found.headline
     assert "In raw phases, in-context reaches L_1 = 0.100(10), better than the model." in found.headline
     assert "for 2.5 ± 0.7 steps; in-context, seeing raw phases, stays there for ≥ 3 steps." in found.headline
+
+
+def test_without_an_error_nobody_is_called_better() -> None:
+    for error in (None, float("inf"), float("nan")):
+        assert Comparison("x", 0.3, error).verdict == "unknown"
+        assert Comparison("x", 0.0, error).verdict == "unknown"
+    found = judged(
+        MODEL,
+        row("rival", 0.2),
+        row("raw", 0.1, label="Raw one", phase_convention="raw"),
+        differences={"rival": 0.1, "raw": 0.2},
+    )
+    found = replace(found, comparisons=tuple(replace(one, standard_error=None) for one in found.comparisons))
+    said = found.headline
+    assert (
+        "Rival, reaches 0.200(10): the model's is higher by 0.100, but the error of that is unknown." in said
+    )
+    assert "raw one reaches L_1 = 0.100(10), and it is unknown whether the model differs." in said
+    assert "no difference" not in said
+    assert "beats" not in said
+    assert found.to_dict()["comparisons"][0]["verdict"] == "unknown"
 
 
 def test_the_headline_without_a_trained_model() -> None:

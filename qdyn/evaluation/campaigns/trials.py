@@ -45,16 +45,16 @@ class Figure:
     Attributes:
         of_each_seed: The mean over sequences, one number a seed.
         standard_error: Of the mean over sequences, seeds averaged first: what another draw of the data
-            would change; None for a single sequence.
+            would change; None where it is unknown, see `qdyn.evaluation.results.Estimate`.
     """
 
     of_each_seed: tuple[float, ...]
     standard_error: float | None
 
     @classmethod
-    def of(cls, values: NDArray[np.floating]) -> Figure:
-        """From one value for each seed and sequence, (seeds, sequences)."""
-        return cls(tuple(values.mean(axis=1).tolist()), Estimate.of(values).standard_error)
+    def of(cls, values: NDArray[np.floating], *, blocks: NDArray[np.int64] | None = None) -> Figure:
+        """From one value for each seed and sequence, (seeds, sequences); ``blocks`` as of `Estimate.of`."""
+        return cls(tuple(values.mean(axis=1).tolist()), Estimate.of(values, blocks=blocks).standard_error)
 
     @property
     def mean(self) -> float:
@@ -179,9 +179,11 @@ def judge(
             rollout_steps=rollout_steps if rolled else 0,
             error_unit=1.0 if dataset.metadata.normalised else error_of_the_mean(dataset, part),
         )
-        figures[split] = {name: Figure.of(values) for name, values in found.losses.items()}
+        figures[split] = {
+            name: Figure.of(values, blocks=found.blocks) for name, values in found.losses.items()
+        }
         if found.rollout is not None:
-            figures[split]["rollout_fidelity"] = Figure.of(found.rollout.mean(axis=-1))
+            figures[split]["rollout_fidelity"] = Figure.of(found.rollout.mean(axis=-1), blocks=found.blocks)
     return figures
 
 

@@ -14,7 +14,7 @@ def headline(evaluation: Evaluation) -> str:
     """What the figures say about the first trained model, or about the best predictor where none was trained.
 
     Two predictors whose L_1 (of series: NMSE) differ by no more than two standard errors, sequence by
-    sequence, count as equal.
+    sequence, count as equal; where the error is unknown, neither is called better.
     """
     trained = [row for row in evaluation.rows if row.standing == "trained"]
     untrained = [row for row in evaluation.rows if row.standing == "untrained"]
@@ -38,14 +38,17 @@ def headline(evaluation: Evaluation) -> str:
             f" that sees the same {model.phase_convention} phases" if other and model.phase_convention else ""
         )
         sentences.append(_verdict(_best(own), against, where=where))
-        beaten = sum(against[row.key].verdict == "better" for row in own)
-        sentences.append(f"The model beats {beaten} of {len(own)} such predictors.")
+        known = [row for row in own if against[row.key].verdict != "unknown"]
+        beaten = sum(against[row.key].verdict == "better" for row in known)
+        if known:
+            sentences.append(f"The model beats {beaten} of {len(own)} such predictors.")
     if other:
         best = _best(other)
         relation = {
             "better": "which the model beats",
             "worse": "better than the model",
             "equal": "as good as the model",
+            "unknown": "and it is unknown whether the model differs",
         }
         sentences.append(
             f"In {best.phase_convention} phases, {_bare(best)} reaches "
@@ -64,6 +67,9 @@ def _verdict(rival: Row, against: dict[str, Comparison], *, where: str) -> str:
         return f"{name} and beats it by {gap}."
     if comparison.verdict == "better":
         return f"{name}: the model beats it by {gap}."
+    if comparison.verdict == "unknown":
+        lower = "lower" if comparison.difference < 0 else "higher"
+        return f"{name}: the model's is {lower} by {gap}, but the error of that is unknown."
     return f"{name}: no difference within two standard errors ({gap})."
 
 
