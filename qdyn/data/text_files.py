@@ -20,28 +20,34 @@ _DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file, decompressed where its name ends in .gz, .bz2 or .xz.
+    """The text of a file, decompressed where its name ends in .gz, .bz2 or .xz, in any case.
 
     Raises:
-        DatasetError: the file cannot be read, decompressed or understood as UTF-8.
+        DatasetError: the file cannot be read, decompressed or understood as UTF-8, or holds a NUL character,
+            which no text does and no HDF5 file can keep.
     """
     file = Path(path)
-    decompress = _DECOMPRESS.get(file.suffix, bytes)
+    decompress = _DECOMPRESS.get(file.suffix.lower(), bytes)
     try:
-        return decompress(file.read_bytes()).decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError, EOFError, lzma.LZMAError, zlib.error) as problem:
+        text = decompress(file.read_bytes()).decode("utf-8-sig")
+    # A .bz2 file that was cut short is a ValueError, as is what is no UTF-8.
+    except (OSError, ValueError, EOFError, lzma.LZMAError, zlib.error) as problem:
         reason = getattr(problem, "strerror", None) or getattr(problem, "reason", problem)
         raise DatasetError(f"The file {file} cannot be read as UTF-8 text: {reason}.") from problem
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DatasetError(f"The file {file} cannot be read as text: line {line} holds a NUL character.")
+    return text
 
 
 def plain_suffix(path: str | Path) -> str:
     """The ending of a name, in lower case, without that of a compression.
 
-    >>> plain_suffix("proteins.FASTA.gz")
+    >>> plain_suffix("proteins.FASTA.GZ")
     '.fasta'
     """
     file = Path(path)
-    return (file.with_suffix("") if file.suffix in _DECOMPRESS else file).suffix.lower()
+    return (file.with_suffix("") if file.suffix.lower() in _DECOMPRESS else file).suffix.lower()
 
 
 def ranges_of_shares(shares: Mapping[str, float], count: int) -> dict[str, tuple[int, int]]:

@@ -248,7 +248,7 @@ def read_csv(
     """Read a table with a time column.
 
     Args:
-        path: comma-separated UTF-8 text; the first row names the columns.
+        path: comma-separated UTF-8 text; the first row names the columns. Empty lines are skipped.
         columns: those wanted, in this order; None takes all but the time column.
         time_column: its name; None takes the first column. Holds numbers, or dates as ISO 8601 writes them
             ("2016-07-01 00:00:00"), at equal spacing.
@@ -269,16 +269,21 @@ def read_csv(
     """
     try:
         content = Path(path).read_bytes()
-        rows = list(csv.reader(content.decode("utf-8-sig").splitlines()))
+        lines = csv.reader(content.decode("utf-8-sig").splitlines())
+        # Empty lines are none; the numbers of the others are told in messages.
+        numbered = [
+            (number, row) for number, row in enumerate(lines, start=1) if row[1:] or "".join(row).strip()
+        ]
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else problem
         raise DatasetError(f"{path}: cannot be read as a table: {reason}") from problem
     found = hashlib.sha256(content).hexdigest()
     if sha256 is not None and found != sha256.lower():
         raise DatasetError(f"{path}: the sha256 must be {sha256}, but is {found}.")
-    if len(rows) < 3:
+    if len(numbered) < 3:
         raise DatasetError(f"{path}: must have a row of names and at least two rows of numbers.")
-    header = [name.strip() for name in rows[0]]
+    (_, names), *rows = numbered
+    header = [name.strip() for name in names]
     clock = header[0] if time_column is None else time_column
     wanted = [name for name in header if name != clock] if columns is None else list(columns)
     for name in (clock, *wanted):
@@ -287,15 +292,15 @@ def read_csv(
         if header.count(name) > 1:
             raise DatasetError(f"{path}: the column {name!r} must stand there once, but stands there twice.")
     places = [header.index(name) for name in wanted]
-    values = np.empty((len(rows) - 1, len(wanted)))
+    values = np.empty((len(rows), len(wanted)))
     stamps = []
-    for line, row in enumerate(rows[1:], start=2):
+    for entry, (line, row) in enumerate(rows):
         if len(row) != len(header):
             raise DatasetError(f"{path}, line {line}: must have {len(header)} entries, but has {len(row)}.")
         stamps.append(row[header.index(clock)].strip())
         for place, column in enumerate(places):
-            values[line - 2, place] = _number(row[column], where=f"{path}, line {line}, {header[column]}")
-    times, dated = _times(stamps, where=str(path))
+            values[entry, place] = _number(row[column], where=f"{path}, line {line}, {header[column]}")
+    times, dated = _times(stamps, [line for line, _ in rows], where=str(path))
     return Record(values, times, tuple(wanted), dated)
 
 
@@ -309,8 +314,8 @@ def _number(text: str, *, where: str) -> float:
     return value
 
 
-def _times(stamps: Sequence[str], *, where: str) -> tuple[NDArray[np.float64], bool]:
-    """The times, and whether they were dates."""
+def _times(stamps: Sequence[str], lines: Sequence[int], *, where: str) -> tuple[NDArray[np.float64], bool]:
+    """The times in ``stamps``, which stand in ``lines``, and whether they were dates."""
     try:
         times, dated = np.array([float(stamp) for stamp in stamps]), False
     except ValueError:
@@ -320,11 +325,13 @@ def _times(stamps: Sequence[str], *, where: str) -> tuple[NDArray[np.float64], b
         except (ValueError, TypeError) as problem:
             raise DatasetError(f"{where}: the time column must hold numbers or dates: {problem}") from problem
     steps = np.diff(times)
-    wrong = ~(np.isfinite(steps) & (steps > 0) & np.isclose(steps, steps[0], rtol=1e-6, atol=0))
+    # Two steps differ by the rounding of four times: at seconds since 1970 more than a millionth of 0.1 s.
+    rounding = 2 * np.spacing(np.abs(times[np.isfinite(times)]).max(initial=0.0))
+    wrong = ~(np.isfinite(steps) & (steps > 0) & np.isclose(steps, steps[0], rtol=1e-6, atol=rounding))
     if wrong.any():
-        line = int(wrong.argmax()) + 3
+        late = int(wrong.argmax()) + 1
         raise DatasetError(
-            f"{where}, line {line}: times must increase in equal steps, but {stamps[line - 2]} follows "
-            f"{stamps[line - 3]}."
+            f"{where}, line {lines[late]}: times must increase in equal steps, but {stamps[late]} follows "
+            f"{stamps[late - 1]}."
         )
     return times, dated

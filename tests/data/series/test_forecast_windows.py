@@ -169,6 +169,8 @@ def test_a_table_of_several_columns_becomes_a_recipe(tmp_path: Path) -> None:
         ("t,a\n2020-01-01,1\n2019-12-31,2\n", r"line 3: times must increase"),
         ("t,a\nsoon,1\nlater,2\n", r"the time column must hold numbers or dates"),
         ("t,a\n0,1\n1\n", r"line 3: must have 2 entries, but has 1"),
+        ("t,a\n0,1\n,\n1,2\n", r"line 3, a: must be a finite number, but is ''"),
+        ("t,a\n0,1\ninf,2\n", r"line 3: times must increase in equal steps"),
         ("t,b\n0,1\n1,2\n", r"has no column 'a'"),
         ("t,a,a\n0,1,5\n1,2,6\n", r"the column 'a' must stand there once, but stands there twice"),
         ("t,a,t\n0,1,5\n1,2,6\n", r"the column 't' must stand there once"),
@@ -178,6 +180,27 @@ def test_a_table_of_several_columns_becomes_a_recipe(tmp_path: Path) -> None:
 def test_a_broken_table_is_refused(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(DatasetError, match=message):
         read_csv(write(tmp_path, text), columns=["a"])
+
+
+def test_empty_lines_are_none_and_keep_the_count(tmp_path: Path) -> None:
+    table = read_csv(write(tmp_path, "\nt,a\n0,1\n\n1,2\n  \n\n"))
+    assert table.values[:, 0].tolist() == [1, 2]
+    with pytest.raises(DatasetError, match=r"line 5: times must increase in equal steps, but 5 follows 1"):
+        read_csv(write(tmp_path, "t,a\n0,1\n1,2\n\n5,3\n\n"))
+    with pytest.raises(DatasetError, match=r"line 5, a: must be a finite number"):
+        read_csv(write(tmp_path, "t,a\n0,1\n1,2\n\n2,x\n"))
+
+
+def test_times_in_seconds_since_1970_may_stand_close(tmp_path: Path) -> None:
+    """Doubles are 2.4e-7 apart there, so no step of 0.1 s is 0.1 s to a millionth; a real gap still shows."""
+    rows = [f"{1_600_000_000 + 0.1 * k:.1f},{k}" for k in range(1000)]
+    assert read_csv(write(tmp_path, "\n".join(["t,a", *rows]))).time_step == pytest.approx(0.1)
+    with pytest.raises(DatasetError, match=r"line 502: times must increase in equal steps"):
+        read_csv(write(tmp_path, "\n".join(["t,a", *rows[:500], *rows[501:]])))
+    with pytest.raises(DatasetError, match="line 4: times must increase in equal steps"):
+        read_csv(write(tmp_path, "t,a\n1600000000.0,1\n1600000000.1,2\n1600000000.20001,2\n"))
+    with pytest.raises(DatasetError, match="line 3: times must increase in equal steps"):
+        read_csv(write(tmp_path, "t,a\n1600000000.00000001,1\n1600000000.00000002,2\n"))
 
 
 def test_a_changed_table_is_refused(tmp_path: Path) -> None:
