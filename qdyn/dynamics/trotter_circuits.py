@@ -6,6 +6,7 @@ in which every letter is Z. The order of the strings and the weights are those o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -28,8 +29,8 @@ def trotter_circuit(
     """The circuit of exp(-i H time) by a product formula, in equal steps.
 
     Args:
-        hamiltonian: a single one, on n sites; a drive is followed from ``start`` on, and must be smooth until
-            ``start + time``.
+        hamiltonian: a single one, on n sites; a drive is followed from ``start`` to ``start + time``, and
+            must be smooth within each step: the samples of a sampled one lie where steps end.
         time: in units of 1/J; negative runs backwards.
         steps: number of steps; the error falls like steps**-order.
         order: 2, 4 or 6.
@@ -39,7 +40,7 @@ def trotter_circuit(
         A circuit on the register "q", global phase included.
 
     Raises:
-        ArgumentError: a batch, another order, or an argument out of range.
+        ArgumentError: a batch, another order, an argument out of range, or a kink of a drive inside a step.
 
     Example: one bond and two fields.
         >>> from qdyn import TransverseFieldIsing
@@ -95,14 +96,12 @@ def _amounts(
     """
     if isinstance(hamiltonian, DrivenHamiltonian):
         words, coefficients = hamiltonian.strings()
-        table, factors = coefficients.numpy(), hamiltonian.around(start + time / 2)
+        table = coefficients.numpy()
+        _check_breaks(hamiltonian, start, time, steps)
     else:
         terms = hamiltonian.pauli_terms()
         words, table = terms.words, terms.coefficients.numpy(force=True)[None]
-
-        def factors(moment: float) -> NDArray[np.float64]:
-            return np.ones(1)
-
+    factors: Callable[[float], NDArray[np.float64]] = _constant
     groups, step = commuting_groups(words), time / steps
     joined: list[tuple[int, NDArray[np.float64]]] = []
 
@@ -114,6 +113,8 @@ def _amounts(
 
     for number in range(steps):
         moment = start + number * step
+        if isinstance(hamiltonian, DrivenHamiltonian):
+            factors = hamiltonian.around(moment + step / 2)
         for beta, alpha in compositions(order):
             moment += beta * step
             for part in range(len(groups)):
@@ -126,3 +127,19 @@ def _amounts(
         for part, amounts in joined
         for place, amount in zip(groups[part], amounts, strict=True)
     ]
+
+
+def _constant(_: float) -> NDArray[np.float64]:
+    return np.ones(1)
+
+
+def _check_breaks(hamiltonian: DrivenHamiltonian, start: float, time: float, steps: int) -> None:
+    """Refuse a kink or a jump inside a step: what holds on one side of it would be continued to the other."""
+    end = start + time
+    for moment in hamiltonian.breaks(min(start, end), max(start, end)):
+        place = (moment - start) / time * steps
+        if abs(place - round(place)) > 1e-6:
+            raise ArgumentError(
+                f"Argument `steps` must let a step end at every sample of a drive, but with {steps} the "
+                f"sample at t={moment:g} lies inside step {int(place)}."
+            )

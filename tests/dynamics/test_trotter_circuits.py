@@ -15,7 +15,7 @@ from qdyn.dynamics.evolve import evolve
 from qdyn.dynamics.trotter import trotter
 from qdyn.dynamics.trotter_circuits import add_pauli_rotation, trotter_circuit
 from qdyn.errors import ArgumentError
-from qdyn.quantum.drives import DrivenHamiltonian
+from qdyn.quantum.drives import DrivenHamiltonian, SampledDrive
 from qdyn.quantum.hamiltonians import Hamiltonian, TransverseFieldIsing
 from qdyn.quantum.pauli import Word
 from qdyn.quantum.pauli_sum import PauliSum
@@ -71,6 +71,23 @@ def test_drives_are_followed_at_the_order(order: int) -> None:
         circuit = trotter_circuit(model, 1.0, steps=steps, order=order, start=0.4)
         errors.append(float((run_statevector(circuit, initial=reference[0]) - reference[1]).abs().max()))
     assert math.log2(errors[0] / errors[1]) > order - 0.3
+
+
+@pytest.mark.parametrize("kind", ["linear", "steps"])
+@pytest.mark.parametrize("start", [0.0, 2.0])
+def test_samples_of_a_drive_lie_where_steps_end(kind: str, start: float) -> None:
+    """Beyond a kink the next line holds, forwards and backwards; a kink inside a step is refused."""
+    drive = SampledDrive([0.0, 1.0, 2.0], [0.0, 3.0, 0.0], kind=kind)
+    H = DrivenHamiltonian(
+        TransverseFieldIsing(2), [(drive, TransverseFieldIsing(2, coupling=0.4, field=1.0))]
+    )
+    psi0 = haar_random_states(n_qubits=2, seed=2)
+    there = evolve(H, psi0, [2.0], error=1e-9).states[0]
+    initial, expected = (psi0, there) if start == 0 else (there, psi0)
+    circuit = trotter_circuit(H, 2.0 - 2 * start, steps=40, order=4, start=start)
+    torch.testing.assert_close(run_statevector(circuit, initial=initial), expected, atol=1e-4, rtol=0)
+    with pytest.raises(ArgumentError, match=r"with 41 the sample at t=1 lies inside step 20"):
+        trotter_circuit(H, 2.0 - 2 * start, steps=41, start=start)
 
 
 def test_backwards_undoes_forwards() -> None:
