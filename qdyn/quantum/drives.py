@@ -79,7 +79,7 @@ class SampledDrive:
     def around(self, time: float) -> Function:
         """The line or the constant that holds at ``time``, continued to all times."""
         self.check_covers(time, time)
-        place = int(np.searchsorted(self._times, time, side="right")) - 1
+        place = max(0, int(np.searchsorted(self._times, time, side="right")) - 1)
         if self.kind == "steps":
             value = float(self._values[place])
             return lambda _: value
@@ -98,12 +98,13 @@ class SampledDrive:
         return [float(time) for time in self._times if first < time < last]
 
     def check_covers(self, first: float, last: float) -> None:
-        """Refuse times outside the samples."""
+        """Refuse times outside the samples, by more than the rounding of how they were computed."""
         end = math.inf if self.kind == "steps" else float(self._times[-1])
-        if first < self._times[0] or last > end:
+        slack = 8 * np.finfo(np.float64).eps * max(abs(first), abs(last), float(np.abs(self._times).max()))
+        if first < self._times[0] - slack or last > end + slack:
             raise ArgumentError(
-                f"The samples of a drive must cover the times {first:g} to {last:g}, "
-                f"but reach from {self._times[0]:g} to {self._times[-1]:g}."
+                f"The samples of a drive must cover the times {first:.12g} to {last:.12g}, "
+                f"but reach from {self._times[0]:.12g} to {self._times[-1]:.12g}."
             )
 
     def __repr__(self) -> str:

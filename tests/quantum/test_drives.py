@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qdyn.dynamics.evolve import evolve
 from qdyn.errors import ArgumentError
 from qdyn.quantum.drives import DrivenHamiltonian, SampledDrive
 from qdyn.quantum.hamiltonians import TransverseFieldIsing
@@ -32,6 +33,18 @@ def test_steps_hold_their_value_and_lines_continue_beyond_their_ends() -> None:
     assert [steps(time) for time in (0.0, 0.999, 1.0, 100.0)] == [3, 3, 5, 5]
     line = SampledDrive([0.0, 1.0, 2.0], [0.0, 1.0, 0.0]).around(0.5)
     assert line(1.5) == 1.5
+
+
+def test_samples_reach_to_the_rounding_of_their_ends() -> None:
+    """0.1 * 3 is an ulp more than the last of four times from 0 to 0.3."""
+    drive = SampledDrive(np.linspace(0, 0.3, 4), [1.0, 2.0, 3.0, 4.0])
+    assert 0.1 * 3 > 0.3
+    assert drive(0.1 * 3) == pytest.approx(4)
+    assert drive(-1e-16) == pytest.approx(1)
+    H = DrivenHamiltonian(TWO, [(drive, TWO)])
+    assert evolve(H, "00", 0.1 * np.arange(4), observables="energy").expectations["energy"].shape == (4,)
+    with pytest.raises(ArgumentError, match=r"reach from 0 to 0\.3"):
+        drive(0.3 + 1e-12)
 
 
 def test_the_matrix_at_a_time_is_the_sum() -> None:
