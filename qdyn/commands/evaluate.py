@@ -23,7 +23,12 @@ def parser() -> CommandParser:
         "qdyn evaluate runs/qsa-tfim-4q --split validation --out judged",
     )
     made.add_argument("run", metavar="RUN", help="the folder that `qdyn train` wrote")
-    made.add_argument("--out", metavar="DIR", help="where to write (default: RUN/evaluation)")
+    made.add_argument(
+        "--out",
+        metavar="DIR",
+        help="where to write (default: RUN/evaluation; of another split than the default one "
+        "RUN/evaluation-SPLIT)",
+    )
     made.add_argument(
         "--dataset", metavar="DATA", help="a recipe's name or a path in place of the run's dataset"
     )
@@ -32,7 +37,10 @@ def parser() -> CommandParser:
         help="train, validation or test (default: test, or validation where there is no test split)",
     )
     made.add_argument(
-        "--context", metavar="N", type=integer(minimum=1), help="states seen before the roll-out"
+        "--context",
+        metavar="N",
+        type=integer(minimum=1),
+        help="states seen before the roll-out; this and the next two are for quantum states",
     )
     made.add_argument("--rollout-steps", metavar="N", type=integer(minimum=1), help="steps rolled out")
     made.add_argument(
@@ -45,16 +53,13 @@ def parser() -> CommandParser:
 def run(options: Any) -> int:
     """Do it."""
     from qdyn.data.load import load_dataset
-    from qdyn.evaluation.evaluate import evaluate, usual_split
+    from qdyn.evaluation.evaluate import evaluate
+    from qdyn.evaluation.splits import sizes_of, usual_split
     from qdyn.training.run import load_run
 
     judged = load_run(options.run)
     given = None if options.dataset is None else load_dataset(options.dataset)
-    sizes = (
-        judged.record.sequences
-        if given is None
-        else {name: len(given.split(name)) for name in given.split_names}
-    )
+    sizes = judged.record.sequences if given is None else sizes_of(given)
     found = evaluate(
         judged,
         dataset=given,

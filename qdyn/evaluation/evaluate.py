@@ -21,8 +21,9 @@ from qdyn.evaluation.contestants import Contestant, apart, baselines, of_predict
 from qdyn.evaluation.evaluation import Evaluation
 from qdyn.evaluation.report.table import GROUPS, group_of
 from qdyn.evaluation.results import Curve, Example, Provenance, Row, TrainingCurves
-from qdyn.evaluation.roll_outs import roll_out_lengths
+from qdyn.evaluation.roll_outs import refuse_roll_out, roll_out_lengths
 from qdyn.evaluation.scoring import Scores, batches_of, error_of_the_mean, rollout, score, told
+from qdyn.evaluation.splits import folder_name, part_of, sizes_of
 from qdyn.evaluation.standard_errors import blocks_of, overlap_note
 from qdyn.files import make_folder
 from qdyn.models.base import Predictor
@@ -77,7 +78,8 @@ def evaluate(
             seeds).
         dataset: What to judge on; a run brings its own. A recipe's name, a path, or a dataset.
         split: "test", "validation" or "train"; a dataset without splits is judged whole.
-        context: Elements seen before the roll-out, >= 1; None takes the run's, else half of a sequence.
+        context: Elements seen before the roll-out, >= 1; None takes the run's, else half of a sequence. This
+            and the next two are for quantum states, which alone are rolled out.
         rollout_steps: Elements rolled out, context + rollout_steps <= T + 1; None takes the run's, else the
             rest.
         threshold: Fidelity in (0, 1) that the horizon is measured at; None takes the run's, else 0.9.
@@ -85,14 +87,15 @@ def evaluate(
         hamiltonian: H behind states of your own, for the baselines that are told its form: up to couplings
             that the dataset has as conditions of their names. None takes that of the recipe, if any.
         out: Folder for table.json, curves.json, figures/ and report.html. None takes the run's folder
-            ``evaluation``; without a run nothing is written.
+            ``evaluation``, of another split than the test split (or the validation split, where there is no
+            test split) ``evaluation-SPLIT``; without a run nothing is written.
         progress: True shows a bar; None shows it on a terminal only; False never.
 
     Returns:
         The evaluation; ``print`` shows its table.
 
     Raises:
-        ArgumentError: an argument is out of range, or there is no dataset.
+        ArgumentError: an argument is out of range or has no effect, or there is no dataset.
         DatasetError: the dataset has no such split.
         OutputError: the folder cannot be written.
 
@@ -150,14 +153,20 @@ def _evaluate(
             f"Argument `hamiltonian` must be a Hamiltonian, but is of type {type(hamiltonian).__name__}."
         )
     data = _dataset(run, dataset)
-    part, split_name = _split(data, split)
+    part, split_name = part_of(data, split)
     settings = run.config.evaluation if run else None
     rolled = data.metadata.kind == "quantum_state"
+    if not rolled:
+        refuse_roll_out(data, context=context, rollout_steps=rollout_steps, threshold=threshold)
     context, rollout_steps = roll_out_lengths(part, context, rollout_steps, settings) if rolled else (None, 0)
     level = threshold if threshold is not None else (settings.fidelity_threshold if settings else 0.9)
     check_fraction("threshold", level)
 
-    folder = Path(out) if out is not None else (run.path / "evaluation" if run else None)
+    folder = (
+        Path(out)
+        if out is not None
+        else (run.path / folder_name(split_name, sizes_of(data)) if run else None)
+    )
     if folder is not None:
         # Found out now, not after the work is done.
         make_folder(folder)
@@ -245,29 +254,11 @@ def _check_suits(run: Run, data: SequenceDataset) -> None:
             )
 
 
-def usual_split(sizes: Mapping[str, int]) -> str:
-    """The split that is judged unless another is asked for, of a dataset with so many sequences in each.
-
-    >>> usual_split({"train": 8, "test": 4}), usual_split({"train": 8, "validation": 2, "test": 0})
-    ('test', 'validation')
-    """
-    return "validation" if sizes and not sizes.get("test") else "test"
-
-
-def _split(data: SequenceDataset, name: str) -> tuple[SequenceDataset, str]:
-    if not data.split_names:
-        return data, "all"
-    part = data.split(name)
-    if not len(part):
-        raise DatasetError(f"The split {name!r} of the dataset {data.metadata.name} is empty.")
-    return part, name
-
-
 def _add_padded(
     scores: dict[str, Scores], judged: list[Contestant], data: SequenceDataset, split: str, *, compare: bool
 ) -> None:
     """The loss with padding among the steps, for which the baselines count padding too."""
-    part, _ = _split(data, split)
+    part, _ = part_of(data, split)
     for one in judged + (baselines(data)[0] if compare else []):
         if (found := scores.get(one.key)) is not None:
             padded = score(one, part).losses["L_1"]

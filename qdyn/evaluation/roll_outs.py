@@ -64,3 +64,14 @@ def roll_out_lengths(
     ahead = steps if steps is not None else (settings.rollout_steps if settings else elements - seen)
     check_roll_out(part, seen, ahead)
     return seen, ahead
+
+
+def refuse_roll_out(data: SequenceDataset, **settings: float | None) -> None:
+    """Refuse what says how to roll out where nothing is, by name: it would have no effect."""
+    for name, value in settings.items():
+        if value is not None:
+            raise ArgumentError(
+                f"Argument `{name}` must be left out unless the data are quantum states, which alone are "
+                f"rolled out, but is {value}, and {data.metadata.name} holds data of kind "
+                f"{data.metadata.kind!r}."
+            )
