@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from qdyn.quantum.kernel_operator import KernelOperator, zeros
-from qdyn.quantum.pauli import PauliTerms
+from qdyn.quantum.pauli import PauliTerms, as_complex
 
 # Shorter states take torch operations, which need no compiled code.
 COMPILED_FROM = 2**10
 
 
 def energy_moments(
-    terms: PauliTerms, states: Complex[Tensor, "*batch dim"], *, variance: bool
+    terms: PauliTerms, states: Num[Tensor, "*batch dim"], *, variance: bool
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch"] | None]:
     """<H> and, where asked for, |(H - <H>) psi|^2; by two vectors of memory where states are long.
 
@@ -34,8 +34,9 @@ def energy_moments(
         >>> energy_moments(H.pauli_terms(), product_state("0" * 11), variance=True)
         (tensor(-10., dtype=torch.float64), tensor(11., dtype=torch.float64))
     """
-    # Compiled code reads past the end of an array that is too short.
+    # Compiled code reads past the end of an array that is too short, and pairs of reals only.
     terms.check_fits(states)
+    states = as_complex(states)
     plain = states.device.type == "cpu" and not states.requires_grad
     if not plain or states.shape[-1] < COMPILED_FROM:
         return _by_torch(terms, states, variance=variance)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import get_args
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer, qubits_of_dimension
@@ -14,9 +14,10 @@ from qdyn.errors import ArgumentError
 from qdyn.quantum.factorised import Axis
 from qdyn.quantum.lattices import Bonds, check_bonds
 from qdyn.quantum.observable import Observable
+from qdyn.quantum.pauli import as_complex
 
 
-def outcome_probabilities(states: Complex[Tensor, "*batch dim"], axis: Axis) -> Float[Tensor, "*batch dim"]:
+def outcome_probabilities(states: Num[Tensor, "*batch dim"], axis: Axis) -> Float[Tensor, "*batch dim"]:
     """The probabilities of the 2^n outcomes when every site is measured along one axis.
 
         p(b) = |<b_axis|psi>|^2
@@ -38,7 +39,7 @@ def outcome_probabilities(states: Complex[Tensor, "*batch dim"], axis: Axis) -> 
     """
     check_choice("axis", axis, get_args(Axis))
     n_sites = qubits_of_dimension("states", states.shape[-1])
-    turned = states
+    turned = as_complex(states)
     if axis != "z":
         for site in range(n_sites):
             up, down = turned.reshape(*states.shape[:-1], 2**site, 2, -1).unbind(-2)
@@ -147,7 +148,7 @@ class _Local(Observable):
         del n_sites
         return self.values.shape[1]
 
-    def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
+    def expectation(self, states: Num[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         self.check_sites(qubits_of_dimension("states", states.shape[-1]))
         probabilities = outcome_probabilities(states, self.axis)
         return probabilities @ self.values.to(probabilities)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Num
 from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer, qubits_of_dimension
@@ -21,7 +21,7 @@ from qdyn.quantum.factorised import FactorisedState
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.local_observables import outcome_probabilities, site_values
 from qdyn.quantum.observable import Observable
-from qdyn.quantum.pauli import PauliTerms, Word
+from qdyn.quantum.pauli import PauliTerms, Word, as_complex
 from qdyn.quantum.product_states import ProductStates
 
 
@@ -193,7 +193,7 @@ class _Magnetisation(Observable):
     def is_linear(self) -> bool:
         return True
 
-    def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
+    def expectation(self, states: Num[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         n_sites = qubits_of_dimension("states", states.shape[-1])
         if self.mean and self.axis != "z" and states.shape[-1] >= COMPILED_FROM:
             words: tuple[Word, ...] = tuple(((site, self.axis.upper()),) for site in range(n_sites))
@@ -220,7 +220,7 @@ class _PauliString(Observable):
     def is_linear(self) -> bool:
         return not self.connected
 
-    def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
+    def expectation(self, states: Num[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         n_sites = qubits_of_dimension("states", states.shape[-1])
         self.check_sites(n_sites)
         value = _word_expectation(states, n_sites, self.word)
@@ -258,7 +258,7 @@ class _Energy(Observable):
     def is_linear(self) -> bool:
         return not self.variance
 
-    def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
+    def expectation(self, states: Num[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         mean, variance = energy_moments(self.terms, states, variance=self.variance)
         return mean if variance is None else variance
 
@@ -285,7 +285,7 @@ class _Energy(Observable):
 class _Entropy(Observable):
     cut: int
 
-    def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
+    def expectation(self, states: Num[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         self.check_sites(qubits_of_dimension("states", states.shape[-1]))
         matrix = states.reshape(*states.shape[:-1], 2**self.cut, -1)
         return torch.special.entr(torch.linalg.svdvals(matrix).square()).sum(dim=-1)
@@ -309,8 +309,8 @@ class _Echo(Observable):
     def is_linear(self) -> bool:
         return True
 
-    def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
-        given = self.initial_state
+    def expectation(self, states: Num[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
+        given, states = self.initial_state, as_complex(states)
         if isinstance(given, ProductStates):
             given = given.vectors()
         vectors = given if isinstance(given, Tensor) else given.vector()
@@ -364,7 +364,7 @@ def _mean(axis: Axis, *sites: int | str) -> str:
 
 def _flip_of_sites(states: Tensor, n_sites: int, axis: Axis) -> Tensor:
     """<X_i> = 2 Re sum conj(psi_0) psi_1 and <Y_i> = 2 Im of it, psi_b the half whose bit i is b."""
-    values = []
+    states, values = as_complex(states), []
     for site in range(n_sites):
         up, down = states.reshape(*states.shape[:-1], 2**site, 2, -1).unbind(-2)
         overlap = (up.conj() * down).sum(dim=(-2, -1))

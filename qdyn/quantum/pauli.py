@@ -17,7 +17,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Inexact, Num
 from torch import Tensor
 
 from qdyn.errors import ArgumentError
@@ -109,20 +109,24 @@ class PauliTerms:
                 diagonal += factor * site_signs.product(signs[place])
             yield flip, diagonal
 
-    def apply(self, states: Complex[Tensor, "*batch dim"]) -> Complex[Tensor, "*batch dim"]:
+    def apply(self, states: Num[Tensor, "*batch dim"]) -> Inexact[Tensor, "*batch dim"]:
         """H psi without forming a matrix.
 
         Args:
-            states: shape (..., 2**n); for a batch of operators (batch, ..., 2**n), operator i acting on
-                states[i].
+            states: shape (..., 2**n), complex or real; for a batch of operators (batch, ..., 2**n),
+                operator i acting on states[i].
 
         Returns:
-            Tensor of the same shape and dtype.
+            Tensor of the same shape, and dtype where that can hold the result: complex for real states where
+            a string has an odd number of Y, floating for integers.
 
         Raises:
             ArgumentError: the last axis, or the batch axis, has another length.
         """
         self.check_fits(states)
+        if not (states.is_floating_point() or states.is_complex()):
+            states = states.to(torch.float64)
+        states = states if self.is_real else as_complex(states)
         basis = torch.arange(2**self.n_sites, device=states.device)
         result = torch.zeros_like(states)
         for flip, values in self.diagonals():
@@ -189,6 +193,17 @@ class PauliTerms:
         matrix.eliminate_zeros()
         matrix.sort_indices()
         return matrix
+
+
+def as_complex(states: Num[Tensor, "*shape"]) -> Complex[Tensor, "*shape"]:
+    """Real amplitudes as complex ones of the same precision; complex ones as they are.
+
+    >>> as_complex(torch.ones(1)).dtype
+    torch.complex64
+    """
+    if states.is_complex():
+        return states
+    return states.to(torch.complex64 if states.dtype == torch.float32 else torch.complex128)
 
 
 @lru_cache(maxsize=128)

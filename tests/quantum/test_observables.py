@@ -23,6 +23,7 @@ from qdyn.quantum.observables import (
     pauli_string,
     site_magnetisation,
 )
+from qdyn.quantum.pauli_sum import PauliSum
 from qdyn.quantum.states import basis_state, fidelity, haar_random_states, product_state
 
 PAULI = {
@@ -214,3 +215,29 @@ def test_bad_arguments_are_named(call, message: str) -> None:
         call()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("n_sites", [2, 11])
+def test_real_states_are_complex_ones_without_imaginary_part(n_sites: int) -> None:
+    """Y is imaginary, so that it takes a real state out of the real numbers."""
+    real = torch.from_numpy(np.random.default_rng(1).normal(size=2**n_sites))
+    real /= torch.linalg.vector_norm(real)
+    H = PauliSum({"Y0": 1.0, "X0 Z1": 0.5, "Y0 Y1": 0.3}, n_sites=n_sites)
+    assert torch.equal(H.apply(real), H.apply(real.to(torch.complex128)))
+    psi = haar_random_states(n_qubits=n_sites, seed=2)
+    for seen in (
+        *(magnetisation(axis) for axis in ("x", "y", "z")),
+        *(site_magnetisation(axis) for axis in ("x", "y", "z")),
+        correlator("y", 0, 1),
+        energy(H),
+        energy_variance(H),
+        loschmidt_echo(psi),
+    ):
+        assert torch.equal(seen.expectation(real), seen.expectation(real.to(torch.complex128))), seen.name
+
+
+def test_a_string_acts_on_integers_and_on_real_numbers() -> None:
+    up = torch.tensor([1, 0])
+    assert PauliSum({"X0": 1.5}, n_sites=1).apply(up).tolist() == [0, 1.5]
+    assert PauliSum({"Y0": 1.0}, n_sites=1).apply(up.float()).tolist() == [0, 1j]
+    assert PauliSum({"X0": 1.0}, n_sites=1).apply(up.float()).dtype == torch.float32

@@ -18,7 +18,7 @@ from typing import get_args
 
 import numpy as np
 import torch
-from jaxtyping import Complex, Float, UInt8
+from jaxtyping import Complex, Float, Num, UInt8
 from torch import Tensor
 
 from qdyn.checks import check_choice, check_integer, check_normalised, qubits_of_dimension
@@ -26,7 +26,7 @@ from qdyn.dynamics.tensor_networks.chain_terms import PAULI_MATRICES, ChainTerms
 from qdyn.errors import ArgumentError
 from qdyn.memory import check_memory
 from qdyn.quantum.factorised import Axis, FactorisedState
-from qdyn.quantum.pauli import PauliTerms, Word
+from qdyn.quantum.pauli import PauliTerms, Word, as_complex
 from qdyn.quantum.product_states import ProductStates
 from qdyn.quantum.sampling import outcome_basis
 
@@ -49,6 +49,11 @@ class MatrixProductState:
 
     tensors: tuple[Tensor, ...]
 
+    def __post_init__(self) -> None:
+        # Real tensors have no room for Y; what is no tensor is refused where the state is used.
+        given = (as_complex(one) if isinstance(one, Tensor) else one for one in self.tensors)
+        object.__setattr__(self, "tensors", tuple(given))
+
     @classmethod
     def product(
         cls, state: str | ProductStates, *, dtype: torch.dtype = torch.complex128
@@ -69,17 +74,17 @@ class MatrixProductState:
 
     @classmethod
     def from_vector(
-        cls, vector: Complex[Tensor, " dim"], *, max_bond: int | None = None, cutoff: float = 0.0
+        cls, vector: Num[Tensor, " dim"], *, max_bond: int | None = None, cutoff: float = 0.0
     ) -> MatrixProductState:
         """A state vector in factors, by one singular-value decomposition a bond.
 
         Args:
-            vector: unit vector of shape (2**n,).
+            vector: unit vector of shape (2**n,), complex or real.
             max_bond: largest bond dimension; None for no limit.
             cutoff: Schmidt coefficients below this part of the largest of their bond are dropped.
 
         Raises:
-            ArgumentError: it is not a unit vector, or its length is no power of two.
+            ArgumentError: it is not a unit vector, its length is no power of two, or ``max_bond`` is below 1.
 
         Example:
             >>> bell = torch.tensor([1, 0, 0, 1], dtype=torch.complex128) / 2**0.5
@@ -88,12 +93,14 @@ class MatrixProductState:
         """
         n_sites = qubits_of_dimension("vector", vector.shape[-1])
         check_normalised("vector", vector)
-        tensors, rest = [], vector.reshape(-1, 1)
+        if max_bond is not None:
+            check_integer("max_bond", max_bond, minimum=1)
+        tensors, rest = [], as_complex(vector).reshape(-1, 1)
         for _ in range(n_sites - 1):
             right = rest.shape[1]
             left, values, basis = torch.linalg.svd(rest.reshape(-1, 2 * right), full_matrices=False)
             kept = max(1, int((values > cutoff * values[0]).sum()))
-            kept = min(kept, max_bond or kept)
+            kept = kept if max_bond is None else min(kept, max_bond)
             tensors.append(basis[:kept].reshape(kept, 2, right))
             rest = left[:, :kept] * values[:kept]
         first = rest.reshape(1, 2, -1)

@@ -137,3 +137,14 @@ def test_bad_arguments_are_named() -> None:
         MatrixProductState.product(ProductStates.named(["0", "1"], n_sites=1))
     with pytest.raises(ArgumentError, match="must hold unit vectors"):
         MatrixProductState.from_vector(2 * VECTOR)
+
+
+def test_a_real_state_is_measured_along_y_too() -> None:
+    bell = MatrixProductState.from_vector(torch.tensor([1.0, 0, 0, 1], dtype=torch.float64) / 2**0.5)
+    assert float(bell.correlations("y")[0, 1]) == pytest.approx(-1)
+    shots = bell.sample(50, axis="y", seed=0)
+    assert bool((shots[:, 0] != shots[:, 1]).all())
+    plain = MatrixProductState(tuple(tensor.real for tensor in bell.tensors))
+    assert float(plain.string_expectation(((0, "Y"), (1, "Y")))) == pytest.approx(-1)
+    with pytest.raises(ArgumentError, match="`max_bond` must be an integer >= 1, but is 0"):
+        MatrixProductState.from_vector(bell.vector(), max_bond=0)
