@@ -33,7 +33,7 @@ from qdyn.dynamics.trajectory import Quantity, Trajectory
 from qdyn.dynamics.trotter import trotter
 from qdyn.errors import ArgumentError
 from qdyn.quantum.hamiltonians import Hamiltonian
-from qdyn.quantum.observable import Observable
+from qdyn.quantum.observable import Observable, is_reserved
 from qdyn.quantum.observable_names import named_observable
 from qdyn.quantum.product_states import ProductStates, is_named
 
@@ -117,6 +117,7 @@ def evolve(
         formula=problem.hamiltonian.formula,
         quantities={seen.name: Quantity(seen.label, seen.unit, seen.axes) for seen in problem.observables},
         parameter_axes=problem.hamiltonian.parameter_axes,
+        parameter_units=problem.hamiltonian.parameter_units,
         details={"estimated_error": estimate.error, **_plain(details, trim)},
     )
 
@@ -303,6 +304,11 @@ def _check_observables(
             )
         if observable.name in measured:
             raise ArgumentError(f"Argument `observables` holds {observable.name!r} twice.")
+        if is_reserved(observable.name):
+            raise ArgumentError(
+                f"Argument `observables` holds {observable.name!r}, which another array or an axis of a "
+                "trajectory is called: choose another name."
+            )
         if observable.name in hamiltonian.parameters:
             raise ArgumentError(
                 f"Argument `observables` holds {observable.name!r}, which is a coupling of the Hamiltonian: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -45,6 +45,7 @@ class Recording(ABC):
     formula: str
     quantities: Mapping[str, Quantity]
     parameter_axes: Mapping[str, str]
+    parameter_units: Mapping[str, str]
     details: Mapping[str, Any]
 
     _format: ClassVar[Format]
@@ -113,7 +114,8 @@ class Recording(ABC):
         arrays = [NamedArray("time", self.times.numpy(force=True), ("time",), _TIME_UNIT, "time")]
         for name, value in self.parameters.items():
             dims, values = self._parameter(name, value)
-            arrays.append(NamedArray(name, values.numpy(force=True), dims, "J", f"coupling {name}"))
+            unit = self.parameter_units.get(name, "J")
+            arrays.append(NamedArray(name, values.numpy(force=True), dims, unit, f"coupling {name}"))
         for name, values, axes, text in self._states():
             arrays.append(NamedArray(name, values.numpy(force=True), (*batch, *axes), "1", text))
         arrays += self._extra_arrays()
@@ -124,7 +126,7 @@ class Recording(ABC):
             quantity = self._quantity(name)
             dims = (*batch, "time", *quantity.axes)
             arrays.append(NamedArray(name, values.numpy(force=True), dims, quantity.unit, quantity.label))
-        return arrays
+        return _with_axes_of_one_size(arrays)
 
     def _parameter(self, name: str, value: Tensor) -> tuple[tuple[str, ...], Tensor]:
         along = self.parameter_axes.get(name, name)
@@ -158,6 +160,23 @@ class Recording(ABC):
         return {name: np.array(entry) for name, entry in self.details.items() if isinstance(entry, list)}
 
 
+def _with_axes_of_one_size(arrays: list[NamedArray]) -> list[NamedArray]:
+    """The same arrays; an axis whose size is another than that of its name so far is named after its array.
+
+    Two sums of strings differ in their terms, two observables in their shots; axes that agree are shared.
+    """
+    sizes: dict[str, int] = {}
+    settled = []
+    for array in arrays:
+        dims = []
+        for dim, size in zip(array.dims, np.shape(array.values), strict=True):
+            own = dim if sizes.get(dim, size) == size else f"{array.name}_{dim}"
+            sizes[own] = size
+            dims.append(own)
+        settled.append(array if tuple(dims) == array.dims else replace(array, dims=tuple(dims)))
+    return settled
+
+
 def read_recording(
     path: str | Path, format: Format, own: Callable[[h5py.File, Callable[[str], Tensor]], dict[str, Any]]
 ) -> dict[str, Any]:
@@ -176,8 +195,8 @@ def read_recording(
 
         def parameter(name: str) -> Tensor:
             # Disorder that all trajectories share is kept as (1, bonds or sites) in memory.
-            shared = dimensions(file[name]) in (("bond",), ("site",), ("term",))
-            return tensor(name)[None] if shared else tensor(name)
+            dims = dimensions(file[name])
+            return tensor(name)[None] if len(dims) == 1 and dims != ("trajectory",) else tensor(name)
 
         try:
             quantities = {
@@ -206,4 +225,5 @@ def read_recording(
             "parameters": {name: parameter(name) for name in axes},
             "quantities": quantities,
             "parameter_axes": axes,
+            "parameter_units": {name: str(file[name].attrs["units"]) for name in axes},
         }

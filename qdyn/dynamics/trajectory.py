@@ -52,6 +52,7 @@ class Trajectory(Recording):
         quantities: label, unit and axes of each expectation value.
         parameter_axes: "bond" or "site" for each parameter.
         details: what the method reports, such as the error that it expects or the symmetries that it used.
+        parameter_units: "J" or "1" for each parameter; "J" where nothing is said.
 
     Example:
         >>> from qdyn import TransverseFieldIsing, evolve, haar_random_states
@@ -78,6 +79,7 @@ class Trajectory(Recording):
     quantities: Mapping[str, Quantity] = field(default_factory=dict)
     parameter_axes: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    parameter_units: Mapping[str, str] = field(default_factory=dict)
 
     _format: ClassVar[Format] = "trajectory"
     _title: ClassVar[str] = "Solution of the Schroedinger equation"

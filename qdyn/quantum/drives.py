@@ -219,6 +219,14 @@ class DrivenHamiltonian(Hamiltonian):
         return found
 
     @property
+    def parameter_units(self) -> dict[str, str]:
+        """The unit of each coupling."""
+        found = dict(self.static.parameter_units)
+        for place, (_, part) in enumerate(self.drives):
+            found |= {f"drive_{place}_{name}": unit for name, unit in part.parameter_units.items()}
+        return found
+
+    @property
     def batch_size(self) -> int | None:
         """Number of Hamiltonians; None for a single one."""
         return next((part.batch_size for part in self.parts if part.batch_size is not None), None)

@@ -13,7 +13,7 @@ from dataclasses import Field, dataclass, fields, replace
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Inexact, Num
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -26,7 +26,8 @@ Couplings = float | int | Sequence[float] | Sequence[Sequence[float]] | NDArray[
 """A number; (batch,): one value a trajectory; (1, bonds or sites): disorder; (batch, bonds or sites):
 disorder drawn for each trajectory."""
 
-# Metadata of the dataclass fields that are couplings: what their second axis runs over.
+# Metadata of the dataclass fields that are couplings: what their second axis runs over, and their unit where
+# that is not the first coupling J.
 PER_BOND = {"along": "bond"}
 PER_SITE = {"along": "site"}
 PER_TERM = {"along": "term"}
@@ -63,6 +64,11 @@ class Hamiltonian(ABC):
         return {entry.name: entry.metadata["along"] for entry in self._coupling_fields()}
 
     @property
+    def parameter_units(self) -> dict[str, str]:
+        """The unit of each coupling: "J", the first one, or "1" for a pure number."""
+        return {entry.name: entry.metadata.get("unit", "J") for entry in self._coupling_fields()}
+
+    @property
     def batch_size(self) -> int | None:
         """Number of Hamiltonians; None for a single one, also with disorder of shape (1, bonds or sites)."""
         for value in self.parameters.values():
@@ -89,14 +95,14 @@ class Hamiltonian(ABC):
         }
         return replace(self, **chosen)  # type: ignore[type-var]
 
-    def apply(self, states: Complex[Tensor, "*batch dim"]) -> Complex[Tensor, "*batch dim"]:
+    def apply(self, states: Num[Tensor, "*batch dim"]) -> Inexact[Tensor, "*batch dim"]:
         """H psi without forming a matrix.
 
         Args:
             states: shape (..., 2**n_sites); for a batch of Hamiltonians (batch, ..., 2**n_sites).
 
         Returns:
-            Tensor of the same shape.
+            Tensor of the same shape, complex where ``states`` or the matrix are.
 
         Raises:
             ArgumentError: the last axis, or the batch axis, has another length.

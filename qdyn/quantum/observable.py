@@ -6,11 +6,27 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from qdyn.errors import ArgumentError
 from qdyn.quantum.factorised import FactorisedState
+
+# What else has a name in a file of a trajectory: other arrays, and the axes of any of them.
+_RESERVED = frozenset({
+    *("states", "final_state", "density_matrices", "final_mps", "final_mps_bonds"),
+    *("time", "trajectory", "basis", "basis_bra", "ri", "site", "bond", "term", "shot", "component"),
+    *("left_bond", "spin", "right_bond", "bond_with_ends"),
+})  # fmt: skip
+
+
+def is_reserved(name: str) -> bool:
+    """Whether another array or axis of a trajectory's file has this name.
+
+    >>> is_reserved("shot"), is_reserved("detail_step"), is_reserved("imbalance")
+    (True, True, False)
+    """
+    return name in _RESERVED or name.startswith("detail_")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,7 +46,7 @@ class Observable(ABC):
     axes: tuple[str, ...] = ()
 
     @abstractmethod
-    def expectation(self, states: Complex[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
+    def expectation(self, states: Num[Tensor, "*batch dim"]) -> Float[Tensor, ...]:
         """The value for each of ``states``, shape (..., 2**n) -> (..., *axes)."""
 
     def measure(self, state: FactorisedState) -> Tensor:

@@ -13,11 +13,9 @@ from qdyn.errors import ArgumentError
 from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.energy_moments import energy_moments
 from qdyn.quantum.hamiltonians import Hamiltonian
-from qdyn.quantum.observable import Observable
+from qdyn.quantum.observable import Observable, is_reserved
 from qdyn.quantum.observables import energy
 from qdyn.quantum.pauli import PauliTerms
-
-_TAKEN = ("states", "final_state", "density_matrices", "time", "trajectory", "basis", "basis_bra", "ri")
 
 
 def operator_mean(
@@ -32,8 +30,8 @@ def operator_mean(
         label: the same for an axis of a figure, in mathtext; None for the name in angle brackets.
 
     Raises:
-        ArgumentError: ``name`` is no such word or belongs to another array of a file, or ``operator``
-            depends on time.
+        ArgumentError: ``name`` is no such word or belongs to another array or an axis of a file, or
+            ``operator`` depends on time.
 
     Example:
         >>> from qdyn import PauliSum, evolve, product_state
@@ -50,7 +48,7 @@ def operator_mean(
         )
     if isinstance(operator, DrivenHamiltonian):
         raise ArgumentError("Argument `operator` must not depend on time.")
-    if not re.fullmatch(r"[A-Za-z]\w*", name) or name in _TAKEN:
+    if not re.fullmatch(r"[A-Za-z]\w*", name) or is_reserved(name):
         raise ArgumentError(
             f"Argument `name` must be a word of letters, digits and underscores that no other array of a "
             f"trajectory has, but is {name!r}."

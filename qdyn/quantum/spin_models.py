@@ -98,7 +98,7 @@ class LongRangeIsing(Hamiltonian):
     coupling: Couplings = dataclasses.field(default=1.0, metadata=PER_BOND)
     field: Couplings = dataclasses.field(default=1.0, metadata=PER_SITE)
     longitudinal_field: Couplings = dataclasses.field(default=0.0, metadata=PER_SITE)
-    exponent: Couplings = dataclasses.field(default=1.5, metadata=PER_TRAJECTORY)
+    exponent: Couplings = dataclasses.field(default=1.5, metadata={**PER_TRAJECTORY, "unit": "1"})
     periodic: bool = False
 
     formula: ClassVar[str] = (
@@ -171,7 +171,7 @@ class XXZ(LatticeHamiltonian):
 
     n_sites: int
     coupling: Couplings = dataclasses.field(default=1.0, metadata=PER_BOND)
-    anisotropy: Couplings = dataclasses.field(default=1.0, metadata=PER_BOND)
+    anisotropy: Couplings = dataclasses.field(default=1.0, metadata={**PER_BOND, "unit": "1"})
     field: Couplings = dataclasses.field(default=0.0, metadata=PER_SITE)
     transverse_field: Couplings = dataclasses.field(default=0.0, metadata=PER_SITE)
     periodic: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,13 @@ import xarray
 
 from qdyn.dynamics.evolve import evolve
 from qdyn.dynamics.trajectory import Trajectory
-from qdyn.errors import DatasetError, OutputError
+from qdyn.errors import ArgumentError, DatasetError, OutputError
+from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import TransverseFieldIsing
+from qdyn.quantum.operator_means import operator_mean
+from qdyn.quantum.pauli_sum import PauliSum
+from qdyn.quantum.sampling import samples
+from qdyn.quantum.spin_models import XXZ, LongRangeIsing
 from qdyn.quantum.states import haar_random_states
 
 TIMES = np.array([0.0, 0.5, 1.25])
@@ -90,6 +96,50 @@ def test_what_is_saved_is_loaded_bit_for_bit(
     for name in ("method", "n_sites", "phase_convention", "hamiltonian", "formula", "quantities", "details"):
         assert getattr(traj, name) == getattr(loaded, name)
     assert repr(traj) == repr(loaded)
+
+
+def test_axes_of_different_lengths_have_names_of_their_own(tmp_path: Path) -> None:
+    """Sums of 1, 2 and 3 strings, 2 and 1 bonds, and 4 and 7 shots in one file."""
+    strings = {"X0": 0.3, "Z1": 0.2, "Y2": 0.1}
+    parts = [PauliSum(dict(list(strings.items())[:count]), n_sites=3) for count in (2, 1, 3)]
+    chain = TransverseFieldIsing(3, coupling=[[0.1, 0.2]], field=[[0.1, 0.2, 0.3]])
+    lone = TransverseFieldIsing(3, coupling=[[0.4]], bonds=[(0, 2)])
+    drives = [(np.sin, part) for part in (*parts[1:], chain, lone)]
+    shots = [samples(4, seed=0), samples(7, axis="x", seed=0), "site_magnetisation_z"]
+    traj = evolve(DrivenHamiltonian(parts[0], drives), "000", TIMES, observables=shots)
+    dataset = traj.to_xarray()
+    assert dataset["coefficients"].dims == ("term",)
+    assert dataset["drive_0_coefficients"].dims == ("drive_0_coefficients_term",)
+    assert dataset["drive_2_field"].dims == dataset["site_magnetisation_z"].dims[-1:] == ("site",)
+    assert dataset["samples_z"].sizes == {"time": 3, "shot": 4, "site": 3}
+    assert dataset["samples_x"].sizes == {"time": 3, "samples_x_shot": 7, "site": 3}
+    traj.save(tmp_path / "trajectory.h5")
+    loaded = Trajectory.load(tmp_path / "trajectory.h5")
+    for name in ("expectations", "parameters"):
+        ours, theirs = getattr(traj, name), getattr(loaded, name)
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    for name in ("quantities", "parameter_axes", "parameter_units"):
+        assert getattr(traj, name) == getattr(loaded, name)
+
+
+def test_couplings_that_are_pure_numbers_say_so(tmp_path: Path) -> None:
+    start = haar_random_states(n_qubits=3, seed=0)
+    driven = DrivenHamiltonian(XXZ(3), [(np.sin, LongRangeIsing(3))])
+    traj = evolve(driven, start, TIMES)
+    units = {name: entry.attrs["units"] for name, entry in traj.to_xarray().coords.items()}
+    assert (units["coupling"], units["anisotropy"], units["drive_0_exponent"]) == ("J", "1", "1")
+    traj.save(tmp_path / "trajectory.h5")
+    assert Trajectory.load(tmp_path / "trajectory.h5").parameter_units == traj.parameter_units
+
+
+@pytest.mark.parametrize("name", ["site", "shot", "term", "final_mps", "detail_truncation_errors"])
+def test_names_that_a_file_needs_are_refused_before_the_run(name: str) -> None:
+    """By the operator, and by evolve for observables of a user's own."""
+    with pytest.raises(ArgumentError, match=rf"no other array .* but is '{name}'"):
+        operator_mean(TransverseFieldIsing(2), name=name)
+    own = replace(operator_mean(TransverseFieldIsing(2), name="mine"), name=name)
+    with pytest.raises(ArgumentError, match=rf"'{name}', which another array or an axis"):
+        evolve(TransverseFieldIsing(2), "00", TIMES, observables=own)
 
 
 def test_plain_xarray_opens_the_file(tmp_path: Path) -> None:

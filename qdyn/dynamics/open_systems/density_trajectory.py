@@ -42,6 +42,7 @@ class DensityTrajectory(Recording):
             sites).
         formula: the equation of the Hamiltonian.
         parameter_axes: "bond" or "site" for each parameter.
+        parameter_units: "J" or "1" for each parameter; "J" where nothing is said.
     """
 
     density_matrices: Tensor | None
@@ -55,6 +56,7 @@ class DensityTrajectory(Recording):
     parameters: Mapping[str, Tensor] = field(default_factory=dict)
     formula: str = ""
     parameter_axes: Mapping[str, str] = field(default_factory=dict)
+    parameter_units: Mapping[str, str] = field(default_factory=dict)
 
     _format: ClassVar[Format] = "density_trajectory"
     _title: ClassVar[str] = "Solution of the Lindblad equation"

@@ -122,6 +122,7 @@ def quantum_jumps(
         formula=problem.hamiltonian.formula,
         quantities={seen.name: Quantity(seen.label, seen.unit, seen.axes) for seen in problem.observables},
         parameter_axes=problem.hamiltonian.parameter_axes,
+        parameter_units=problem.hamiltonian.parameter_units,
         details={
             "estimated_error": _DEFAULT_ERROR if error is None else error,
             "mean_jumps": float(jumps.mean()),

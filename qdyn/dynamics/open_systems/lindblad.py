@@ -161,6 +161,7 @@ def _solve(  # noqa: PLR0917
         parameters=problem.hamiltonian.parameters,
         formula=problem.hamiltonian.formula,
         parameter_axes=problem.hamiltonian.parameter_axes,
+        parameter_units=problem.hamiltonian.parameter_units,
         details={
             "estimated_error": error,
             "vectors_a_window": float(window.lengths.max()) if window is not None else 0.0,
