@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, get_args
 
 import numpy as np
@@ -149,10 +149,7 @@ def check_problem(  # noqa: PLR0917 - the arguments of evolve, in its order
     device: torch.device | str | None,
 ) -> tuple[Problem, bool]:
     """The problem as every method sees it, with a batch axis, and whether the caller gave one."""
-    if not isinstance(hamiltonian, Hamiltonian):
-        raise ArgumentError(
-            f"Argument `hamiltonian` must be a Hamiltonian, but is of type {type(hamiltonian).__name__}."
-        )
+    check_hamiltonian(hamiltonian)
     check_choice("store", store, get_args(Store))
     if dtype not in (torch.complex64, torch.complex128):
         raise ArgumentError(f"Argument `dtype` must be torch.complex64 or torch.complex128, but is {dtype}.")
@@ -183,6 +180,14 @@ def check_problem(  # noqa: PLR0917 - the arguments of evolve, in its order
         check_positive("error", error)
     problem = Problem(hamiltonian, start, n_trajectories, settled, measured, store, error, dtype, place)
     return problem, batched
+
+
+def check_hamiltonian(hamiltonian: object) -> None:
+    """Refuse what is no Hamiltonian, before anything is measured against its number of sites."""
+    if not isinstance(hamiltonian, Hamiltonian):
+        raise ArgumentError(
+            f"Argument `hamiltonian` must be a Hamiltonian, but is of type {type(hamiltonian).__name__}."
+        )
 
 
 def product_start(initial_state: object, n_sites: int) -> ProductStates | None:
@@ -284,7 +289,12 @@ def _check_observables(
 ) -> tuple[Observable, ...]:
     if observables is None:
         return ()
-    listed = [observables] if isinstance(observables, str | Observable) else list(observables)
+    given: Any = [observables] if isinstance(observables, str | Observable) else observables
+    if not isinstance(given, Iterable):
+        raise ArgumentError(
+            f"Argument `observables` must be a name, an Observable or a list of them, but is {given!r:.60}."
+        )
+    listed = list(given)
     measured: dict[str, Observable] = {}
     for place, entry in enumerate(listed):
         if isinstance(entry, str):

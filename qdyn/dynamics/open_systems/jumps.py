@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qdyn.checks import check_integer
-from qdyn.dynamics.evolve import InitialState, Observables, check_problem, expanded_start
+from qdyn.dynamics.evolve import InitialState, Observables, check_hamiltonian, check_problem, expanded_start
 from qdyn.dynamics.methods import Problem, Store
 from qdyn.dynamics.open_systems.damping import DampedOperator, JumpWindows, choose_windows
 from qdyn.dynamics.recorder import Recorder
@@ -88,7 +88,8 @@ def quantum_jumps(
     """
     check_integer("trajectories", trajectories, minimum=1)
     check_integer("seed", seed, minimum=0)
-    size = getattr(hamiltonian, "batch_size", None)
+    check_hamiltonian(hamiltonian)
+    size = hamiltonian.batch_size
     if size is not None and size != trajectories:
         raise ArgumentError(
             f"Argument `hamiltonian` must be single or hold one for each of the {trajectories} trajectories, "
@@ -96,7 +97,7 @@ def quantum_jumps(
         )
     problem, _ = check_problem(
         hamiltonian,
-        _spread(initial_state, trajectories, getattr(hamiltonian, "n_sites", 0)),
+        _spread(initial_state, trajectories, hamiltonian.n_sites),
         times,
         observables,
         store,
@@ -106,8 +107,7 @@ def quantum_jumps(
     )
     settled = check_channels(channels)
     check_open(problem)
-    stored = problem.stored_bytes if store != "none" else 0
-    check_memory(stored, f"Storing {trajectories} trajectories of {problem.n_sites} sites")
+    _check_fits(problem)
     recorder = Recorder(problem)
     jumps = _sample(problem, recorder, settled, seed)
     return Trajectory(
@@ -131,9 +131,36 @@ def quantum_jumps(
     )
 
 
+def _check_fits(problem: Problem) -> None:
+    """Refuse what needs more memory than there is, for states that are kept and for those that are not.
+
+    A trajectory is followed through all times before it is measured, whether its states are kept or not.
+    """
+    count, needed = problem.n_trajectories, problem.stored_bytes
+    if problem.store != "states":
+        needed += 16 * problem.dimension * problem.n_times * min(count, _room(problem, problem.n_times))
+    what = "Storing" if problem.store == "states" else "Following"
+    check_memory(
+        needed,
+        f"{what} {count} trajectories of {problem.n_sites} sites through {problem.n_times} times",
+        remedy="Ask for fewer times at once, and go on from the last states.",
+    )
+
+
+def _room(problem: Problem, n_times: int) -> int:
+    """How many trajectories are followed together where their states are not kept."""
+    return max(torch.get_num_threads(), _CHUNK_BYTES // (16 * problem.dimension * n_times))
+
+
 def check_channels(channels: Channel | Sequence[Channel]) -> tuple[Channel, ...]:
     """One channel or many as a tuple."""
-    listed = (channels,) if isinstance(channels, Channel) else tuple(channels)
+    given: Any = channels
+    if not isinstance(given, Channel | Iterable) or isinstance(given, str):
+        raise ArgumentError(
+            f"Argument `channels` must be a channel such as decay(0.1), or a list of them, "
+            f"but is {given!r:.60}."
+        )
+    listed = (given,) if isinstance(given, Channel) else tuple(given)
     for channel in listed:
         if not isinstance(channel, Channel):
             raise ArgumentError(
@@ -171,7 +198,7 @@ def _sample(
     states = recorder.states
     room = problem.n_trajectories
     if states is None:
-        room = max(torch.get_num_threads(), _CHUNK_BYTES // (16 * problem.dimension * len(later)))
+        room = _room(problem, len(later))
     for first in range(0, problem.n_trajectories, room):
         together = slice(first, min(first + room, problem.n_trajectories))
         found = states

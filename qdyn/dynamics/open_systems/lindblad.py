@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qdyn.checks import check_choice, check_finite, check_normalised, check_positive
-from qdyn.dynamics.evolve import InitialState, Observables, check_problem, expanded_start
+from qdyn.dynamics.evolve import InitialState, Observables, check_hamiltonian, check_problem, expanded_start
 from qdyn.dynamics.methods import Problem
 from qdyn.dynamics.open_systems.density_trajectory import DensityTrajectory, expectations_of
 from qdyn.dynamics.open_systems.dissipation import Generator, Window, choose_window, lindblad
@@ -79,7 +79,8 @@ def evolve_open(
     settled = check_channels(channels)
     if error is not None:
         check_positive("error", error)
-    n_sites = getattr(hamiltonian, "n_sites", 0)
+    check_hamiltonian(hamiltonian)
+    n_sites = hamiltonian.n_sites
     check_memory(
         16 * 4**n_sites, f"A density matrix of {n_sites} sites", remedy="Sample quantum_jumps in its place."
     )
@@ -99,11 +100,18 @@ def evolve_open(
                 f"Argument `observables` must be linear in rho, but {observable.name!r} is not."
             )
     matrices = matrices.expand(problem.n_trajectories, -1, -1)
-    kept = 16 * problem.n_trajectories * problem.n_times * problem.dimension**2
+    # Without states that are kept, those of all times are there for a few trajectories at once.
+    one = 16 * problem.n_times * problem.dimension**2
+    together = problem.n_trajectories if store == "states" else min(problem.n_trajectories, _room(one))
+    what, fewer = (
+        ("Storing", 'Keep expectation values only (store="none")')
+        if store == "states"
+        else ("Following", "Ask for fewer times at once")
+    )
     check_memory(
-        kept if store == "states" else 0,
-        f"Storing {problem.n_times} density matrices of {problem.n_sites} sites",
-        remedy='Keep expectation values only (store="none"), or sample quantum_jumps.',
+        one * together,
+        f"{what} {problem.n_times} density matrices of {problem.n_sites} sites",
+        remedy=f"{fewer}, or sample quantum_jumps.",
     )
     return _solve(problem, matrices, settled, store == "states", error or _DEFAULT_ERROR, has_batch)
 
@@ -135,7 +143,7 @@ def _solve(  # noqa: PLR0917
         if len(later)
         else None
     )
-    room = max(1, _BLOCK_BYTES // (16 * n_times * dimension**2))
+    room = _room(16 * n_times * dimension**2)
     for first in range(0, problem.n_trajectories, room):
         members = np.arange(first, min(first + room, problem.n_trajectories))
         part = slice(first, int(members[-1]) + 1)
@@ -167,6 +175,11 @@ def _solve(  # noqa: PLR0917
             "vectors_a_window": float(window.lengths.max()) if window is not None else 0.0,
         },
     )
+
+
+def _room(bytes_each: int) -> int:
+    """How many trajectories are followed together through all times."""
+    return max(1, _BLOCK_BYTES // bytes_each)
 
 
 def _run(  # noqa: PLR0917

@@ -13,7 +13,7 @@ from qdyn.dynamics.evolve import evolve
 from qdyn.dynamics.open_systems.jumps import quantum_jumps
 from qdyn.dynamics.open_systems.lindblad import evolve_open
 from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
-from qdyn.errors import ArgumentError
+from qdyn.errors import ArgumentError, MemoryLimitError
 from qdyn.quantum.channels import Channel, decay, dephasing, depolarising, excitation
 from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian, TransverseFieldIsing
@@ -233,10 +233,20 @@ def test_what_is_stored() -> None:
     assert float((norms - 1).abs().max()) < 1e-14
 
 
+def test_states_that_are_followed_but_not_kept_must_fit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every trajectory is followed through all times before it is measured."""
+    monkeypatch.setenv("QDYN_MEMORY_LIMIT", "10M")
+    ask = {"channels": decay(0.1), "trajectories": 2, "seed": 0, "observables": "energy"}
+    for store in ("none", "final"):
+        with pytest.raises(MemoryLimitError, match="Following 2 trajectories of 8 sites through 5000 times"):
+            quantum_jumps(TransverseFieldIsing(8), "0" * 8, np.arange(5000.0), store=store, **ask)
+
+
 ONE = TransverseFieldIsing(1)
 UP = product_state("0")
 ASK = {"channels": decay(1), "trajectories": 3, "seed": 0}
 BAD = [
+    (lambda: quantum_jumps("H", UP, [1.0], **ASK), "`hamiltonian` must be a Hamiltonian, but is of"),
     (lambda: quantum_jumps(ONE, UP, [1.0], **{**ASK, "trajectories": 0}), "`trajectories`"),
     (lambda: quantum_jumps(ONE, UP, [1.0], **{**ASK, "seed": -1}), "`seed`"),
     (lambda: quantum_jumps(ONE, UP, [-1.0], **ASK), "must be >= 0"),

@@ -182,6 +182,10 @@ def test_a_state_in_single_precision_is_normalised_to_its_digits(pure: bool) -> 
 
 
 BAD = [
+    (lambda: evolve_open("H", PSI, [1.0], channels=[]), "`hamiltonian` must be a Hamiltonian, but is of"),
+    (lambda: evolve_open(TWO, PSI, [1.0], channels=None), "`channels` must be a channel such as decay(0.1)"),
+    (lambda: evolve_open(TWO, PSI, [1.0], channels=0.1), "or a list of them, but is 0.1"),
+    (lambda: evolve_open(TWO, PSI, [1.0], channels=[], error="a"), "`error` must be a finite number > 0"),
     (lambda: evolve_open(TWO, PSI, [-1.0, 1.0], channels=decay(1)), "must be >= 0, but times[0]=-1"),
     (lambda: evolve_open(TWO, PSI, [1.0], channels=[0.1]), "such as decay(0.1), but holds 0.1"),
     (lambda: evolve_open(TWO, PSI, [1.0], channels=decay([1, 1, 1])), "2 rates"),
@@ -210,6 +214,15 @@ def test_what_cannot_fit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QDYN_MEMORY_LIMIT", "10M")
     with pytest.raises(MemoryLimitError, match="density matrices of 6 sites"):
         evolve_open(TransverseFieldIsing(6), product_state("0" * 6), np.arange(1000.0), channels=decay(0.1))
+
+
+def test_states_that_are_followed_but_not_kept_must_fit_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QDYN_MEMORY_LIMIT", "10M")
+    wanted = {"channels": decay(0.1), "observables": "energy", "store": "none"}
+    with pytest.raises(MemoryLimitError, match=r"Following 1000 density matrices of 6 sites .* 62.5 MiB"):
+        evolve_open(TransverseFieldIsing(6), "0" * 6, np.arange(1000.0), **wanted)
+    found = evolve_open(TransverseFieldIsing(3), "000", np.arange(5.0), **wanted)
+    assert found.expectations["energy"].shape == (5,)
 
 
 def test_a_density_matrix_that_cannot_fit_is_refused_before_it_is_made() -> None:
