@@ -119,7 +119,7 @@ def qubits_of_dimension(name: str, dimension: int) -> int:
 
 def check_positive(name: str, value: float) -> float:
     """Return ``value`` as a float, refusing NaN, infinity, zero and negative numbers."""
-    number = float(value)
+    number = _as_float(value)
     if not math.isfinite(number) or number <= 0:
         raise ArgumentError(f"Argument `{name}` must be a finite number > 0, but is {value!r}.")
     return number
@@ -127,7 +127,15 @@ def check_positive(name: str, value: float) -> float:
 
 def check_fraction(name: str, value: float) -> float:
     """Return ``value`` as a float, refusing NaN and what does not lie strictly between 0 and 1."""
-    number = float(value)
+    number = _as_float(value)
     if not 0 < number < 1:
         raise ArgumentError(f"Argument `{name}` must lie in (0, 1), but is {value!r}.")
     return number
+
+
+def _as_float(value: Any) -> float:
+    """A number as a float; NaN, which every check refuses, for what is none, words included."""
+    try:
+        return math.nan if isinstance(value, str | bytes) else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        return math.nan

@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import groupby
+from numbers import Integral
+from typing import Any
 
 import numpy as np
 import torch
@@ -75,7 +77,8 @@ def trotter(*, order: int = 4, step: float | None = None) -> Method:
         >>> traj.method, traj.details["step"]
         ('trotter2', 0.25)
     """
-    if order not in _TWO_PARTS:
+    given: Any = order
+    if not isinstance(given, Integral) or given not in _TWO_PARTS:
         raise ArgumentError(f"Argument `order` must be 2, 4 or 6, but is {order!r}.")
     size = None if step is None else check_positive("step", step)
 

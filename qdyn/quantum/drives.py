@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -157,6 +157,12 @@ class DrivenHamiltonian(Hamiltonian):
 
     def __post_init__(self) -> None:
         settled = []
+        given: Any = self.drives
+        if not isinstance(given, Iterable):
+            raise ArgumentError(
+                f"Argument `drives` must be a list of pairs (function or samples, Hamiltonian), "
+                f"but is {given!r:.60}."
+            )
         for place, entry in enumerate(self.drives):
             if not (isinstance(entry, tuple) and len(entry) == 2 and isinstance(entry[1], Hamiltonian)):
                 raise ArgumentError(

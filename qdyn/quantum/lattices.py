@@ -5,9 +5,10 @@ A bond list is a tuple of pairs of sites; the order is that of couplings given b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from operator import index
+from typing import Any
 
 from qdyn.checks import check_integer
 from qdyn.errors import ArgumentError
@@ -107,6 +108,9 @@ def check_bonds(bonds: Bonds, n_sites: int) -> tuple[tuple[int, int], ...]:
         ArgumentError: an entry is not a pair of different sites in [0, n_sites), or stands twice.
     """
     settled: dict[frozenset[int], tuple[int, int]] = {}
+    given: Any = bonds
+    if not isinstance(given, Iterable):
+        raise ArgumentError(f"Argument `bonds` must be a list of pairs of sites, but is {given!r:.60}.")
     for place, bond in enumerate(bonds):
         try:
             i, j = (index(site) for site in bond)

@@ -9,7 +9,10 @@ import torch
 from qdyn.dynamics.evolve import METHODS, evolve, register_method
 from qdyn.dynamics.methods import Estimate, Problem
 from qdyn.dynamics.recorder import Recorder
+from qdyn.dynamics.tensor_networks.mps import mps
+from qdyn.dynamics.trotter import trotter
 from qdyn.errors import ArgumentError, MemoryLimitError
+from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import TransverseFieldIsing
 from qdyn.quantum.observables import energy, loschmidt_echo, magnetisation, site_magnetisation
 from qdyn.quantum.product_states import ProductStates
@@ -193,7 +196,16 @@ def test_a_new_method_plugs_in_and_auto_weighs_it() -> None:
         del METHODS["euler"]
 
 
+ONE = TransverseFieldIsing(1)
 BAD = [
+    (lambda: evolve(ONE, "0", TIMES, error="1e-6"), "`error` must be a finite number > 0, but is '1e-6'"),
+    (lambda: evolve(ONE, "0", TIMES, error=[1e-6]), "`error` must be a finite number > 0, but is [1e-06]"),
+    (lambda: evolve(ONE, "0", TIMES, observables=5), "`observables` must be a name, an Observable or a list"),
+    (lambda: mps(cutoff="a"), "`cutoff` must be in [0, 1), but is 'a'"),
+    (lambda: trotter(step="a"), "`step` must be a finite number > 0, but is 'a'"),
+    (lambda: trotter(order=4.0), "`order` must be 2, 4 or 6, but is 4.0"),
+    (lambda: TransverseFieldIsing(3, bonds=3), "`bonds` must be a list of pairs of sites, but is 3"),
+    (lambda: DrivenHamiltonian(ONE, None), "`drives` must be a list of pairs"),
     (lambda: evolve(None, PSI, TIMES), "`hamiltonian` must be a Hamiltonian, but is of type NoneType"),
     (
         lambda: evolve(TransverseFieldIsing(4), PSI, TIMES),

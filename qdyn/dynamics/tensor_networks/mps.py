@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Integral, Real
 from typing import Any, get_args
 
 import numpy as np
@@ -91,9 +92,10 @@ def mps(
     """
     check_integer("max_bond", max_bond, minimum=1)
     check_choice("truncation", truncation, get_args(Split))
-    if order not in (2, 4, 6):
+    given: Any = order
+    if not isinstance(given, Integral) or given not in (2, 4, 6):
         raise ArgumentError(f"Argument `order` must be 2, 4 or 6, but is {order!r}.")
-    if not 0 <= cutoff < 1:
+    if not isinstance(cutoff, Real) or not 0 <= cutoff < 1:
         raise ArgumentError(f"Argument `cutoff` must be in [0, 1), but is {cutoff!r}.")
     if dtype not in (None, torch.complex64, torch.complex128):
         raise ArgumentError(f"Argument `dtype` must be torch.complex64 or torch.complex128, but is {dtype}.")
