@@ -95,7 +95,8 @@ def mps(
     given: Any = order
     if not isinstance(given, Integral) or given not in (2, 4, 6):
         raise ArgumentError(f"Argument `order` must be 2, 4 or 6, but is {order!r}.")
-    if not isinstance(cutoff, Real) or not 0 <= cutoff < 1:
+    given = cutoff
+    if not isinstance(given, Real) or not 0 <= cutoff < 1:
         raise ArgumentError(f"Argument `cutoff` must be in [0, 1), but is {cutoff!r}.")
     if dtype not in (None, torch.complex64, torch.complex128):
         raise ArgumentError(f"Argument `dtype` must be torch.complex64 or torch.complex128, but is {dtype}.")
