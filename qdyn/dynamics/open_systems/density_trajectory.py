@@ -174,10 +174,16 @@ def expectations_of(observable: Observable, matrices: Tensor, first: int = 0) ->
         matrices: rho, (members, times, dim, dim).
         first: number of the first member among those that the observable is for.
     """
-    rows = []
-    for place, sequence in enumerate(matrices):
+    return all_expectations((observable,), matrices, first)[0]
+
+
+def all_expectations(observables: Sequence[Observable], matrices: Tensor, first: int = 0) -> list[Tensor]:
+    """The same for several observables, from one diagonalisation of every rho."""
+    rows: list[list[Tensor]] = [[] for _ in observables]
+    for place, sequence in enumerate(matrices if observables else ()):
         weights, vectors = torch.linalg.eigh((sequence + sequence.mH) / 2)
-        own = observable.for_members(slice(first + place, first + place + 1))
-        found = own.expectation(vectors.mT.contiguous()[None])[0]
-        rows.append(torch.einsum("tk,tk...->t...", weights, found))
-    return torch.stack(rows)
+        states = vectors.mT.contiguous()[None]
+        for listed, observable in zip(rows, observables, strict=True):
+            own = observable.for_members(slice(first + place, first + place + 1))
+            listed.append(torch.einsum("tk,tk...->t...", weights, own.expectation(states)[0]))
+    return [torch.stack(listed) for listed in rows]

@@ -13,7 +13,7 @@ from torch import Tensor
 from qdyn.checks import check_choice, check_finite, check_normalised, check_positive
 from qdyn.dynamics.evolve import InitialState, Observables, check_hamiltonian, check_problem, expanded_start
 from qdyn.dynamics.methods import Problem
-from qdyn.dynamics.open_systems.density_trajectory import DensityTrajectory, expectations_of
+from qdyn.dynamics.open_systems.density_trajectory import DensityTrajectory, all_expectations
 from qdyn.dynamics.open_systems.dissipation import Generator, Window, choose_window, lindblad
 from qdyn.dynamics.open_systems.jumps import check_channels, check_open
 from qdyn.dynamics.tensor_networks.matrix_product_state import MatrixProductState
@@ -155,8 +155,9 @@ def _solve(  # noqa: PLR0917
             planes = _as_planes(matrices[part].reshape(len(members), -1), 2**generator.operators.n_sites)
             vectors = own.reshape(len(members), n_times, dimension**2)
             _run(problem, generator, window, planes, members, vectors)
-        for observable in problem.observables:
-            values[observable.name].append(expectations_of(observable, own, first))
+        found = all_expectations(problem.observables, own, first)
+        for observable, means in zip(problem.observables, found, strict=True):
+            values[observable.name].append(means)
     trim = slice(None) if batched else 0
     return DensityTrajectory(
         density_matrices=None if kept is None else kept[trim],

@@ -147,6 +147,18 @@ def test_arrays_in_any_order_of_memory_are_read() -> None:
         assert torch.equal(evolve_open(AT_REST, given, TIMES, channels=decay(0.4)).density_matrices, expected)
 
 
+def test_several_observables_share_one_diagonalisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, eigh = [], torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda matrix: (calls.append(len(matrix)), eigh(matrix))[1])
+    names = ["energy", "magnetisation_x", "magnetisation_z", "site_magnetisation_y"]
+    found = evolve_open(TransverseFieldIsing(3), "111", TIMES, channels=decay(0.4), observables=names)
+    assert calls == [len(TIMES)]
+    energies = torch.einsum(
+        "tij,ji->t", found.density_matrices, TransverseFieldIsing(3).to_dense().to(torch.complex128)
+    )
+    assert float((found.expectations["energy"] - energies.real).abs().max()) < 1e-12
+
+
 def test_what_is_kept() -> None:
     model, psi0 = TransverseFieldIsing(2), product_state("01")
     kept = evolve_open(model, psi0, TIMES, channels=decay(0.1), observables="magnetisation_z", store="none")
