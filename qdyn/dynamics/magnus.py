@@ -89,7 +89,7 @@ class Magnus:
 
     def _in_lanes(self, table: Reals, first: int, stop: int, lanes: int) -> Reals:
         """Rows of a table, (parts * trajectories, numbers), for the lanes from ``first`` on, by part."""
-        by_part = table.reshape(self._n_parts, -1, table.shape[-1])
+        by_part = table.reshape(self._n_parts, len(table) // self._n_parts, table.shape[-1])
         own = slice(None) if self._shared else slice(first, min(first + lanes, stop))
         rows = [np.repeat(part[own], lanes, axis=0) if self._shared else part[own] for part in by_part]
         return np.concatenate([into_lanes(row, lanes) for row in rows])

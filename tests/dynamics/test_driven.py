@@ -187,3 +187,15 @@ def test_a_pulse_of_many_samples_goes_to_the_method_of_short_stretches() -> None
     # Straight lines miss the cosine by 9 / 8 of the squared distance of samples.
     expected = evolve(smooth, psi0, wanted, error=1e-10).states
     torch.testing.assert_close(found.states, expected, rtol=0, atol=2 * 4 * 0.5 * 9 / 8 * 0.005**2)
+
+
+@pytest.mark.parametrize("method", OURS)
+def test_a_drive_without_any_flip_turns_phases_alone(method: str) -> None:
+    """psi_b(t) = exp(-i (E_b t + E'_b sin t)) psi_b(0) for a diagonal H, of one trajectory and of three."""
+    static, shaken = PauliSum({"Z0 Z1": 0.7}, n_sites=2), PauliSum({"Z0": 1.0, "Z1": -0.4}, n_sites=2)
+    H = DrivenHamiltonian(static, [(math.cos, shaken)])
+    energies = [torch.linalg.diagonal(one.to_dense()).real for one in (static, shaken)]
+    for start in (haar_random_states(n_qubits=2, seed=0), haar_random_states(n_qubits=2, batch=3, seed=1)):
+        found = evolve(H, start, [2.0], method=method, error=1e-7).final_state
+        expected = torch.exp(-1j * (energies[0] * 2 + energies[1] * math.sin(2))) * start
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
