@@ -101,16 +101,8 @@ class _CosineAndSine(torch.autograd.Function):
         return gradient
 
 
-class _GradientOnce(torch.autograd.Function):
-    """The gradient of cosine and sine; it has none itself, rather than the wrong one of eigenvectors."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(
-        matrices: Tensor, values: Tensor, vectors: Tensor, of_cosine: Tensor, of_sine: Tensor
-    ) -> Tensor:
-        return _gradient(values, vectors, of_cosine, of_sine)
+class _NoFurtherGradient(torch.autograd.Function):
+    """A gradient that has none itself, rather than a wrong one."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -119,6 +111,18 @@ class _GradientOnce(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *arriving: Tensor) -> None:
         raise NotImplementedError("Quantum walks have first derivatives only.")
+
+
+class _GradientOnce(_NoFurtherGradient):
+    """The gradient of cosine and sine."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        matrices: Tensor, values: Tensor, vectors: Tensor, of_cosine: Tensor, of_sine: Tensor
+    ) -> Tensor:
+        return _gradient(values, vectors, of_cosine, of_sine)
 
 
 def _gradient(values: Tensor, vectors: Tensor, of_cosine: Tensor, of_sine: Tensor) -> Tensor:
@@ -172,7 +176,7 @@ class _PrefixWalks(torch.autograd.Function):
         return found, (0, 0)
 
 
-class _PrefixGradientOnce(torch.autograd.Function):
+class _PrefixGradientOnce(_NoFurtherGradient):
     r"""The gradient of `prefix_walks`: of a series by the adjoint series.
 
     With R >= |M|, P the triangle j <= p and P o its entries, the terms are $\phi_0 = 1$, $\phi_1 = P \circ
@@ -207,14 +211,6 @@ class _PrefixGradientOnce(torch.autograd.Function):
             after, later = passed, after
             term, before = before, 2 * (scaled @ before).triu() - term
         return (gradient / radius).masked_fill_(~finite, math.nan)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *arriving: Tensor) -> None:
-        raise NotImplementedError("Quantum walks have first derivatives only.")
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Tensor, int]:

@@ -83,6 +83,11 @@ class Problem:
         """Number of times."""
         return self.times.shape[0]
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The first and the last time that a solver passes: those asked for, and 0, where it starts."""
+        return min(0.0, float(self.times[0])), max(0.0, float(self.times[-1]))
+
     @cached_property
     def n_stretches(self) -> int:
         """How many stretches no step may cross the end of: at the times, and where samples of a drive lie.
@@ -92,8 +97,7 @@ class Problem:
         """
         if not isinstance(self.hamiltonian, DrivenHamiltonian):
             return self.n_times
-        first, last = min(0.0, float(self.times[0])), max(0.0, float(self.times[-1]))
-        return self.n_times + len(self.hamiltonian.breaks(first, last))
+        return self.n_times + len(self.hamiltonian.breaks(*self.interval))
 
     @property
     def n_sites(self) -> int:
@@ -126,8 +130,7 @@ class Problem:
         """
         if not isinstance(self.hamiltonian, DrivenHamiltonian):
             return float(self.terms.coefficients.abs().sum(dim=-1).max())
-        first, last = min(0.0, float(self.times[0])), max(0.0, float(self.times[-1]))
-        evenly = torch.linspace(first, last, 33, dtype=torch.float64)
+        evenly = torch.linspace(*self.interval, 33, dtype=torch.float64)
         extremes = torch.tensor(self.drive_scan.extremes, dtype=torch.float64)
         return self.hamiltonian.largest_norm(torch.cat([evenly, extremes]))
 
@@ -140,8 +143,7 @@ class Problem:
         """
         if not isinstance(self.hamiltonian, DrivenHamiltonian):
             return DriveScan(math.inf, ())
-        first, last = min(0.0, float(self.times[0])), max(0.0, float(self.times[-1]))
-        return scan_drives(self.hamiltonian, first, last, error=self.error or _USUAL_ERROR)
+        return scan_drives(self.hamiltonian, *self.interval, error=self.error or _USUAL_ERROR)
 
     @property
     def stored_bytes(self) -> int:
