@@ -67,7 +67,7 @@ def make_shard(job: Job, number: int, told: Callable[[int], object] | None = Non
     Args:
         job: what is being generated.
         number: which shard.
-        told: called with the number of sequences after each block.
+        told: called with 0 once it is this shard's turn, then with the number of sequences after each block.
 
     Returns:
         The number of sequences.
@@ -76,6 +76,8 @@ def make_shard(job: Job, number: int, told: Callable[[int], object] | None = Non
     first, last = job.plan.ranges[number]
 
     def blocks() -> Iterator[Block]:
+        if told is not None:
+            told(0)
         size = source.block_size()
         for begin in range(first // size * size, last, size):
             whole = source.block(seed=recipe.seed, first=begin, count=size, precision=recipe.precision)

@@ -7,9 +7,10 @@ message; and nothing is handed to a worker that may compute other bits.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -33,7 +34,7 @@ from qdyn.errors import ClusterError, MemoryLimitError
 from qdyn.memory import readable_size
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, KilledWorker
 
 _POLL_SECONDS = 0.1
 _LOOK_SECONDS = 2.0
@@ -105,15 +106,21 @@ def share(
     topic = f"qdyn-{secrets.token_hex(8)}"
     progress = _Progress(job, heard, said)
     client.subscribe_topic(topic, progress.note)
-    waiting = {
-        number: client.submit(make, job, number, standard, topic, key=f"{topic}-{number}", pure=False)
-        for number in missing
-    }
+    keys = (f"{topic}-{count}" for count in itertools.count())
+
+    def hand_out(number: int) -> Future[Outcome]:
+        return client.submit(make, job, number, standard, topic, key=next(keys), pure=False)
+
+    waiting = {number: hand_out(number) for number in missing}
     looked, anybody = time.monotonic(), True
     try:
         while waiting:
             for number in [number for number, future in waiting.items() if future.done()]:
-                _result(waiting.pop(number), what=shard_path(job.folder, number).name, job=job)
+                future = waiting.pop(number)
+                if (killed := _killed(future)) and progress.unjustly_blamed(number, killed):
+                    waiting[number] = hand_out(number)
+                    continue
+                _result(future, what=shard_path(job.folder, number).name, job=job)
                 _wait_for_file(job, number)
                 progress.finished(number)
             progress.tell()
@@ -137,6 +144,8 @@ class _Progress:
         self._job, self._heard, self._said = job, heard, said
         self._done: dict[int, int] = {}
         self._worker: dict[int, str] = {}
+        self._made_by: defaultdict[int, set[str]] = defaultdict(set)
+        self._makers: set[str] = set()
         self._finished: set[int] = set()
         self._told = 0
         self._lines: list[str] = []
@@ -144,6 +153,8 @@ class _Progress:
     def note(self, event: tuple[float, Any]) -> None:
         """Take what a worker tells; called in dask's own thread."""
         number, worker, done = event[1]
+        self._made_by[number].add(worker)
+        self._makers.add(worker)
         if number in self._finished:
             return
         before = self._worker.setdefault(number, worker)
@@ -152,6 +163,15 @@ class _Progress:
             self._lines.append(f"the worker {before} was lost: {name} is begun again")
             self._worker[number] = worker
         self._done[number] = done
+
+    def unjustly_blamed(self, number: int, killed: KilledWorker) -> bool:
+        """Whether dask gave a shard up for deaths of workers that were making another one.
+
+        dask blames every task that a dead worker held, and one of several threads holds several, of which
+        one is being made. A worker that died before it told what it was making leaves them all to blame.
+        """
+        told = str(killed.last_worker.address) in self._makers
+        return told and len(self._made_by[number]) <= killed.allowed_failures
 
     def finished(self, number: int) -> None:
         """Take it that a shard stands."""
@@ -224,6 +244,14 @@ def _result(future: Future[Outcome], *, what: str, job: Job) -> object:
     if outcome.problem is not None:
         raise outcome.problem
     return outcome.found
+
+
+def _killed(future: Future[Outcome]) -> KilledWorker | None:
+    """Why dask gave a task up, if it did so because workers died."""
+    from distributed import KilledWorker
+
+    problem = future.exception() if future.status == "error" else None
+    return problem if isinstance(problem, KilledWorker) else None
 
 
 def _check_memory(found: Mapping[str, Introduction], job: Job) -> None:

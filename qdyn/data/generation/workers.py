@@ -93,7 +93,8 @@ def make(job: Job, number: int, standard: Standard, topic: str) -> Outcome:
         job: what is being generated.
         number: which shard.
         standard: what this worker must keep to. Workers may join at any time, so each shard asks.
-        topic: under which the client listens: for (number of the shard, worker, sequences done).
+        topic: under which the client listens: for (number of the shard, worker, sequences done), the first
+            time with none done.
     """
     from distributed import get_worker
 
@@ -114,7 +115,6 @@ def make(job: Job, number: int, standard: Standard, topic: str) -> Outcome:
                 worker.log_event(topic, (number, worker.address, done))
                 told = time.monotonic()
 
-        tell(0)
         return make_shard(job, number, tell)
 
     return _answer(shard)

@@ -125,7 +125,7 @@ class Terminals:
 
 
 @contextmanager
-def two_terminals(home: Path, name: str, *, workers: int) -> Iterator[Terminals]:
+def two_terminals(home: Path, name: str, *, workers: int, threads: int = 2) -> Iterator[Terminals]:
     file = home / f"{name}.json"
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(home), os.environ.get("PYTHONPATH", "")]),
@@ -140,7 +140,7 @@ def two_terminals(home: Path, name: str, *, workers: int) -> Iterator[Terminals]
         "--scheduler-file",
         str(file),
     ]
-    size = ["--nworkers", str(workers), "--nthreads", "2", "--memory-limit", "4GiB"]
+    size = ["--nworkers", str(workers), "--nthreads", str(threads), "--memory-limit", "4GiB"]
     with (home / f"{name}.log").open("wb") as log:
         kept = {"env": environment, "stdout": log, "stderr": log, "cwd": home}
         scheduler = subprocess.Popen([BIN / "dask", "scheduler", *common, "--port", "0"], **kept)  # type: ignore[call-overload]
@@ -243,6 +243,21 @@ def test_a_shard_that_kills_workers_is_given_up_in_one_line(
         generate(recipe(), tmp_path / "a", scheduler=terminals.file, workers=2, shard_size=20, progress=False)
     assert len(killed) == 2
     assert digest(generate(recipe(), tmp_path / "a", progress=False)) == reference
+
+
+def test_a_shard_is_not_blamed_for_the_death_of_its_neighbour(
+    home: Path, reference: str, tmp_path: Path
+) -> None:
+    """The one worker holds all four shards; two of them kill it once, which is allowed."""
+    folder = tmp_path / "a"
+    with (
+        two_terminals(home, "crowded", workers=1, threads=4) as crowded,
+        killing_the_worker_at(folder, "shard-00001.h5", times=1) as first,
+        killing_the_worker_at(folder, "shard-00002.h5", times=1) as second,
+    ):
+        generate(recipe(), folder, scheduler=crowded.file, workers=1, shard_size=20, progress=False)
+    assert len(first) == len(second) == 1
+    assert digest(folder) == reference
 
 
 def test_what_a_source_raises_arrives_as_it_is(terminals: Terminals, tmp_path: Path) -> None:
