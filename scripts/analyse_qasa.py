@@ -16,14 +16,8 @@ import torch
 
 from qdyn.attention.qasa.adapter import N_DATA, WEIGHT_SHAPE, qasa_circuit
 from qdyn.attention.qasa.analysed_circuits import INPUTS, closed_form, rotations_and_chain, scaled, two_chains
-from qdyn.attention.qasa.series_circuits import (
-    LSTM_WEIGHTS,
-    N_LSTM,
-    N_QNN,
-    QNN_WEIGHTS,
-    qlstm_circuit,
-    qnnformer_circuit,
-)
+from qdyn.attention.qasa.lstm_circuit import LSTM_WEIGHTS, N_LSTM, qlstm_circuit
+from qdyn.attention.qasa.qnnformer_circuit import N_QNN, QNN_WEIGHTS, qnnformer_circuit
 from qdyn.circuits.analysis.effective_dimension import effective_dimension
 from qdyn.circuits.analysis.entangling_capability import entangling_capability
 from qdyn.circuits.analysis.expressibility import expressibility_of, pair_fidelities

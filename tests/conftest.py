@@ -43,6 +43,7 @@ def imported_on_use() -> frozenset[str]:
     return frozenset(
         {
             "qdyn.attention.qasa.gradient_kernels",
+            "qdyn.attention.qasa.lstm_kernels",
             "qdyn.attention.qasa.kernels",
             "qdyn.circuits.executors.cudaq_kernel",
             "qdyn.data.proteins.alignment_kernels",

@@ -124,14 +124,8 @@ def _value_circuit(name: str, interval: tuple[float, float]) -> CircuitFamily:
     import torch
 
     from qdyn.attention.qasa.adapter import N_DATA, WEIGHT_SHAPE, qasa_circuit
-    from qdyn.attention.qasa.series_circuits import (
-        LSTM_WEIGHTS,
-        N_LSTM,
-        N_QNN,
-        QNN_WEIGHTS,
-        qlstm_circuit,
-        qnnformer_circuit,
-    )
+    from qdyn.attention.qasa.lstm_circuit import LSTM_WEIGHTS, N_LSTM, qlstm_circuit
+    from qdyn.attention.qasa.qnnformer_circuit import N_QNN, QNN_WEIGHTS, qnnformer_circuit
     from qdyn.circuits.analysis.family import CircuitFamily
 
     if name == "qasa":

@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-from qdyn.attention.qasa.compiled import compiled_expectations, is_compiled_for
+from qdyn.attention.qasa.compiled import CompiledCircuit, compiled_values, is_compiled_for
 from qdyn.checks import check_choice
 from qdyn.circuits.circuit import Circuit
 from qdyn.circuits.executors.program import PauliObservable, Program
@@ -103,8 +103,8 @@ def qasa_expectations(
     theta = inputs.to(real).reshape(len(w), -1, N_DATA)
     qubits = _turned_qubits(theta, w[:, None], encoding)
     angles = torch.cat([w[:, 1:, :N_DATA].flatten(1), w[:, 1, N_DATA:]], dim=-1)
-    if is_compiled_for(theta):
-        found = compiled_expectations(qubits, angles, form=_closed_form)
+    if is_compiled_for(theta, circuits=theta.shape[:2].numel()):
+        found = compiled_values(qubits, angles, _COMPILED)
     elif len(w) == 1:
         found = _closed_form(qubits[0], angles[0])
     else:
@@ -127,6 +127,43 @@ def _closed_form(
     signs = z_eigenvalues(angles.device, angles.dtype)[::16, :4]
     first, rest = probabilities.sum(dim=2).mT @ signs, probabilities.sum(dim=0) @ signs
     return torch.cat([first, rest.roll(-1, dims=-1)], dim=-1)
+
+
+def _values(
+    qubits: Complex[Tensor, "models inputs 8 2"], angles: Float[Tensor, "models 25"]
+) -> Float[Tensor, "models inputs 8"]:
+    """`_closed_form` of several models by a compiled kernel."""
+    from qdyn.attention.qasa.kernels import expectations
+
+    rows, trigonometric, work = _for_kernels(qubits, angles)
+    found = np.empty((len(rows), N_DATA), dtype=rows.dtype)
+    expectations(rows, trigonometric, qubits.shape[1], found, work)
+    return torch.from_numpy(found).reshape(qubits.shape[:3])
+
+
+def _gradients(qubits: Tensor, angles: Tensor, arriving: Tensor) -> tuple[Tensor, Tensor]:
+    from qdyn.attention.qasa.gradient_kernels import gradients
+
+    rows, trigonometric, work = _for_kernels(qubits, angles)
+    by_qubit = np.empty_like(rows)
+    by_angle = np.zeros(angles.shape, dtype=np.float64)
+    weights = arriving.contiguous().numpy().reshape(-1, N_DATA)
+    gradients(rows, trigonometric, qubits.shape[1], weights, by_qubit, by_angle, work)
+    real = torch.from_numpy(by_qubit).reshape(*qubits.shape, 2)
+    return torch.view_as_complex(real), torch.from_numpy(by_angle).to(angles.dtype)
+
+
+def _for_kernels(qubits: Tensor, angles: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Inputs as rows of real numbers, the trigonometric functions of the angles, and room to work."""
+    from qdyn.attention.qasa.kernels import WORKSPACE
+
+    rows = torch.view_as_real(qubits.resolve_conj().contiguous()).reshape(-1, 4 * N_DATA).numpy()
+    half = angles / 2
+    trigonometric = torch.stack([half.cos(), half.sin(), angles.cos(), angles.sin()], dim=-1).numpy()
+    return rows, trigonometric, np.empty(WORKSPACE * 64 // rows.itemsize, dtype=rows.dtype)
+
+
+_COMPILED = CompiledCircuit(_values, _gradients, _closed_form)
 
 
 def qasa_circuit(

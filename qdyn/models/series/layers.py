@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from qdyn.attention.mechanism import build
-from qdyn.attention.qasa.series_circuits import N_QNN, QNN_WEIGHTS, qnnformer_expectations
+from qdyn.attention.qasa.qnnformer_circuit import N_QNN, QNN_WEIGHTS, qnnformer_expectations
 from qdyn.models.adapters import Adapter
 from qdyn.models.initial import kaiming_linear
 from qdyn.models.series.config import MULTI_HEAD, SeriesEncoderConfig

@@ -11,11 +11,14 @@ Source: arXiv:2504.05336 and the program of its authors.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import cast
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from qdyn.attention.qasa.series_circuits import LSTM_WEIGHTS, N_LSTM, qlstm_readings, qlstm_rotations
+from qdyn.attention.qasa.lstm_circuit import LSTM_WEIGHTS, N_LSTM, qlstm_readings
 from qdyn.data.sequences import SequenceMetadata
 from qdyn.models.initial import kaiming_linear
 from qdyn.models.series.config import QLSTMConfig
@@ -68,12 +71,16 @@ class QLSTM(SeriesPredictor):
         state = torch.zeros_like(values[..., 0, :])
         cell = torch.zeros_like(state)
         states = []
-        rotations = qlstm_rotations(self.weights)
+        readings = qlstm_readings(self.weights)
+        # All gates at once: f, i, c, o.
+        widen = cast("Iterable[Linear]", self.widen)
+        weight = torch.stack([one.weight for one in widen], dim=-3).mT
+        bias = torch.stack([one.bias for one in widen], dim=-2).unsqueeze(-2)
         for now in values.unbind(-2):
             v = self.norm(torch.tanh(self.narrow(torch.cat([now, state], dim=-1))))
-            read = qlstm_readings(v, *rotations).unbind(-3)
-            forget, enter, change, show = (widen(one) for widen, one in zip(self.widen, read, strict=True))
-            cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(change)
-            state = torch.sigmoid(show) * torch.tanh(cell)
+            wide = readings(v) @ weight + bias
+            forget, enter, _, show = torch.sigmoid(wide).unbind(-3)
+            cell = forget * cell + enter * torch.tanh(wide[..., 2, :, :])
+            state = show * torch.tanh(cell)
             states.append(state)
         return drop(self.out_norm(torch.stack(states, dim=-2).reshape(embedded.shape) + embedded))

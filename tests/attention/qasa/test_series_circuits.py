@@ -13,12 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qdyn
-from qdyn.attention.qasa.series_circuits import (
-    qlstm_circuit,
-    qlstm_expectations,
-    qnnformer_circuit,
-    qnnformer_expectations,
-)
+from qdyn.attention.qasa import lstm_circuit
+from qdyn.attention.qasa.lstm_circuit import qlstm_circuit, qlstm_expectations
+from qdyn.attention.qasa.qnnformer_circuit import qnnformer_circuit, qnnformer_expectations
 from qdyn.errors import ArgumentError
 
 
@@ -108,6 +105,30 @@ def test_gradients_are_those_of_finite_differences(n: int, shape: tuple[int, ...
     expectations = {8: qlstm_expectations, 4: qnnformer_expectations}[n]
     arguments = (drawn(7, 2, n).requires_grad_(), drawn(8, *shape).requires_grad_())
     assert torch.autograd.gradcheck(expectations, arguments, fast_mode=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_the_kernels_of_qlstm_are_its_closed_form(dtype: torch.dtype) -> None:
+    """Values, gradients and second derivatives of more circuits than lanes, and not a multiple of them."""
+    inputs, weights = (drawn(9, 3, 7, 8).to(dtype), drawn(10, 3, 2, 4, 8).to(dtype))
+    found = []
+    for form in (qlstm_expectations, lstm_circuit._closed_form):
+        given = inputs.clone().requires_grad_(), weights.clone().requires_grad_()
+        values = torch.vmap(form)(*given)
+        arriving = drawn(11, *values.shape).to(dtype)
+        first = torch.autograd.grad((values * arriving).sum(), given, create_graph=True)
+        second = torch.autograd.grad(sum(one.square().sum() for one in first), given)
+        found.append((values, *first, *second))
+    tolerance = {torch.float64: 1e-13, torch.float32: 2e-4}[dtype]
+    for mine, theirs in zip(*found, strict=True):
+        assert mine.dtype == dtype
+        torch.testing.assert_close(mine, theirs, atol=tolerance * float(theirs.detach().abs().max()), rtol=0)
+
+
+def test_many_circuits_of_qlstm_are_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the test above would compare the closed form with itself."""
+    monkeypatch.setattr(lstm_circuit, "_matrices", None)
+    assert qlstm_expectations(drawn(12, 4, 8), drawn(13, 4, 4, 8)).shape == (4, 4, 8)
 
 
 @pytest.mark.usefixtures("as_user")
