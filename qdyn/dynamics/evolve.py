@@ -24,6 +24,7 @@ from qdyn.dynamics.cudaq import estimate_cudaq, evolve_by_cudaq
 from qdyn.dynamics.exact import estimate_exact, evolve_exactly
 from qdyn.dynamics.magnus import estimate_magnus, evolve_by_magnus
 from qdyn.dynamics.methods import METHODS, Method, Problem, Start, Store, choose_method, register_method
+from qdyn.dynamics.piecewise import estimate_piecewise, evolve_piecewise
 from qdyn.dynamics.qutip import estimate_qutip, evolve_by_qutip
 from qdyn.dynamics.recorder import Recorder
 from qdyn.dynamics.tensor_networks.canonical import right_canonical
@@ -363,6 +364,13 @@ register_method(
     evolve_by_magnus,
     description="commutator-free Magnus expansion of order 4, for drives",
     estimate=estimate_magnus,
+    drives=True,
+)
+register_method(
+    "piecewise",
+    evolve_piecewise,
+    description="static methods one after the other, for drives that are constant between steps",
+    estimate=estimate_piecewise,
     drives=True,
 )
 register_method(

@@ -10,7 +10,7 @@ and arrays whose first axis is the trajectories, such as a discarded weight at e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -273,10 +273,21 @@ def choose_method(wanted: str | Method, problem: Problem) -> tuple[Method, Estim
         raise
 
 
+def choose_static_method(problem: Problem) -> tuple[Method, Estimate]:
+    """The quickest of the methods that are for static Hamiltonians alone: those are exact to rounding.
+
+    Raises:
+        ArgumentError: the error cannot be kept.
+        MemoryLimitError: the problem does not fit in memory.
+    """
+    static = [method for method in METHODS.values() if method.vectors and not method.drives]
+    return _quickest("auto", static, problem)
+
+
 def _quickest(name: str, candidates: list[Method], problem: Problem) -> tuple[Method, Estimate]:
     if all(method.vectors for method in candidates) and not _vector_fits(problem):
         raise _no_vector(problem, 'For a chain with neighbours coupled use method="mps".')
-    estimates = [(method, method.estimate(problem)) for method in candidates]
+    estimates = list(_estimates(candidates, problem))
     accurate = [pair for pair in estimates if problem.error is None or pair[1].error <= problem.error]
     if not accurate:
         best = min(estimate.error for _, estimate in estimates)
@@ -293,6 +304,18 @@ def _quickest(name: str, candidates: list[Method], problem: Problem) -> tuple[Me
     if not fitting:
         raise _does_not_fit(problem, min(estimate.memory for _, estimate in accurate), available or 0)
     return min(fitting, key=lambda pair: pair[1].seconds)
+
+
+def _estimates(candidates: list[Method], problem: Problem) -> Iterator[tuple[Method, Estimate]]:
+    """Of those that can solve the problem; where none can, the first one's refusal."""
+    refusals = []
+    for method in candidates:
+        try:
+            yield method, method.estimate(problem)
+        except ArgumentError as refusal:
+            refusals.append(refusal)
+    if len(refusals) == len(candidates):
+        raise refusals[0]
 
 
 def _vector_fits(problem: Problem) -> bool:

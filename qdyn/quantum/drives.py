@@ -132,7 +132,8 @@ class DrivenHamiltonian(Hamiltonian):
     Args:
         static: H_0.
         drives: pairs (f_k, H_k); f_k is a Python function of time, a `SampledDrive`, or (times, values),
-            which are samples joined by straight lines. A quench is a drive of ``kind="steps"``.
+            which are samples joined by straight lines. A quench is a `SampledDrive` of ``kind="steps"``;
+            where all drives are such, `evolve` follows one static Hamiltonian after the other.
 
     `evolve` looks at a Python function at 2,001 times from the first to the last, and steps as finely as what
     it finds there. A pulse must be at least as wide as a thousandth of the whole time to be seen: give a

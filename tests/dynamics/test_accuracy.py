@@ -59,7 +59,9 @@ MODELS: dict[str, Callable[[int], Hamiltonian]] = {
 }
 CHAINS = ("ising", "disorder", "mixed", "xxz", "neighbours")
 PROMISES = [
-    pytest.param(name, marks=pytest.mark.cudaq if name == "cudaq" else ()) for name in sorted(METHODS)
+    pytest.param(name, marks=pytest.mark.cudaq if name == "cudaq" else ())
+    for name in sorted(METHODS)
+    if name != "piecewise"
 ]
 
 

@@ -14,10 +14,12 @@ from qdyn.quantum.spin_models import XXZ, MixedFieldIsing
 from qdyn.quantum.states import product_state
 
 TIMES = np.linspace(0, 3, 7)
-# Error asked for where a method takes very many steps to be exact; CUDA-Q has tests of its own.
+# Error asked for where a method takes very many steps to be exact. CUDA-Q and drives in steps have tests of
+# their own.
 ERRORS = {"trotter2": 1e-4, "qutip": 1e-7}
+ELSEWHERE = {"cudaq", "piecewise"}
 every_method = pytest.mark.parametrize(
-    "method", [name for name in sorted(METHODS) if METHODS[name].vectors and name != "cudaq"]
+    "method", [name for name in sorted(METHODS) if METHODS[name].vectors and name not in ELSEWHERE]
 )
 
 
