@@ -55,7 +55,9 @@ def parse() -> argparse.Namespace:
         "--models", type=lambda text: text.split(","), default=list(protocol_models("causal"))
     )
     parser.add_argument("--tasks", type=lambda text: text.split(","), default=[])
-    parser.add_argument("--data-seeds", type=int, default=len(DATA_SEEDS))
+    parser.add_argument(
+        "--data-seeds", type=int, default=len(DATA_SEEDS), choices=range(1, len(DATA_SEEDS) + 1)
+    )
     parser.add_argument("--minutes", type=float, default=float("inf"))
     parser.add_argument("--page", type=Path)
     parser.add_argument("--status", action="store_true")
@@ -81,6 +83,8 @@ def main() -> None:
             protocol, options.models, tasks=options.tasks, data_seeds=options.data_seeds
         )
     ]
+    if not units:
+        raise SystemExit(f"No {' or '.join(options.protocol)} unit trains {', '.join(options.models)}.")
     try:
         for unit in units:
             if options.status or unit.finished(options.out):

@@ -65,14 +65,19 @@ def compare_paired(first: ArrayLike, second: ArrayLike) -> PairedComparison:
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise ArgumentError("Arguments `first` and `second` must be finite, but some figures are not.")
     d = a - b
-    spread = float(d.std(ddof=1))
+    # Differences that are equal but for the rounding of the figures are equal.
+    rounding = 8 * np.finfo(np.float64).eps * float(max(np.abs(a).max(), np.abs(b).max()))
+    d[np.abs(d) <= rounding] = 0.0
+    if np.ptp(d) <= 2 * rounding:
+        d[:] = d.mean()
+    spread = float(d.std(ddof=1)) if np.ptp(d) > 0 else 0.0
     varies = spread > 0
     reach = float(stats.t.ppf((1 + _CONFIDENCE) / 2, len(d) - 1)) * spread / math.sqrt(len(d))
     return PairedComparison(
         pairs=len(d),
         difference=float(d.mean()),
         interval=(float(d.mean()) - reach, float(d.mean()) + reach),
-        t_test=float(stats.ttest_rel(a, b).pvalue) if varies else float("nan"),
+        t_test=float(stats.ttest_1samp(d, 0.0).pvalue) if varies else float("nan"),
         wilcoxon=float(stats.wilcoxon(d).pvalue) if d.any() else 1.0,
         cohen=float(d.mean()) / spread if varies else float("nan"),
         cliff=float(np.sign(a[:, None] - b[None, :]).mean()),

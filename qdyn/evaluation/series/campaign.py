@@ -18,10 +18,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from qdyn.config import build, read_yaml
 from qdyn.data.timeseries import series_names
+from qdyn.errors import RunError
 from qdyn.evaluation.series.protocols import (
     FIRST_TEST,
     NOISY,
+    WINDOW,
     SeriesErrors,
     hidden_rank,
     one_step_errors,
@@ -34,10 +37,12 @@ from qdyn.evaluation.series.protocols import (
 )
 from qdyn.files import write_json
 from qdyn.models.base import Predictor
+from qdyn.models.config import ModelSection
 from qdyn.models.series.predictor import SeriesPredictor
 from qdyn.training.callbacks import Callback
 from qdyn.training.checkpoints import checkpoint_position
-from qdyn.training.folder import CHECKPOINT
+from qdyn.training.config import RunConfig, TrainingConfig
+from qdyn.training.folder import CHECKPOINT, CONFIG
 from qdyn.training.together import train_together
 
 DATA_SEEDS = (42, 0, 1, 2, 3)
@@ -78,9 +83,28 @@ class Unit:
         """Of the runs."""
         return [f"{task}-{self.data_seed}" for task in self.tasks]
 
+    def presets(self) -> list[RunConfig]:
+        """How each run is trained."""
+        model, draw = protocol_models(self.protocol)[self.model], DATA_SEEDS.index(self.data_seed)
+        return [protocol_preset(self.protocol, model, name=name, draw=draw) for name in self.names()]
+
     def finished(self, folder: Path) -> bool:
-        """Whether it has been trained and judged."""
-        return (folder / self.key / _ERRORS).exists()
+        """Whether it has been trained and judged.
+
+        Raises:
+            RunError: it has been, with other settings than those of today.
+        """
+        place = folder / self.key
+        if not (place / _ERRORS).exists():
+            return False
+        for preset in self.presets():
+            run = place / preset.name
+            if (run / CONFIG).exists() and _settings(run / CONFIG) != (preset.model, preset.training):
+                raise RunError(
+                    f"The run at {run} was trained with other settings than those of its protocol today: "
+                    "begin the campaign in another folder."
+                )
+        return True
 
     def updates(self, folder: Path) -> int:
         """Updates up to the last checkpoint."""
@@ -119,6 +143,12 @@ def campaign_units(
                 yield Unit(protocol, model, own, seed)
 
 
+@cache
+def _settings(path: Path) -> tuple[ModelSection, TrainingConfig]:
+    stored = build(RunConfig, read_yaml(path), where=path)
+    return stored.model, stored.training
+
+
 def conduct(unit: Unit, folder: Path, *, callbacks: Sequence[Callback] = ()) -> None:
     """Train a unit to its end, or go on with it, and judge its models.
 
@@ -130,8 +160,7 @@ def conduct(unit: Unit, folder: Path, *, callbacks: Sequence[Callback] = ()) -> 
     Raises:
         TrainingInterrupted: Ctrl-C, after a checkpoint has been written.
     """
-    model = protocol_models(unit.protocol)[unit.model]
-    presets = [protocol_preset(unit.protocol, model, name=name) for name in unit.names()]
+    presets = unit.presets()
     datasets = {
         name: protocol_dataset(unit.protocol, task, data_seed=unit.data_seed)
         for name, task in zip(unit.names(), unit.tasks, strict=True)
@@ -164,15 +193,21 @@ def conduct(unit: Unit, folder: Path, *, callbacks: Sequence[Callback] = ()) -> 
 def judged(
     protocol: str, predictor: Predictor, values: Float[np.ndarray, " values"]
 ) -> dict[str, dict[str, float]]:
-    """All errors that the protocol's tables show: "late" and "aligned", or "aligned" and "one_step"."""
+    """All errors that the protocol's tables show: "late" and "aligned", or "aligned" and "one_step".
+
+    A trained model sees its window. A forecaster without training sees all that came before: the value a
+    period ago may lie further back than any window.
+    """
     steps = len(values) - FIRST_TEST
+    trained = isinstance(predictor, SeriesPredictor)
+    seen = WINDOW if trained else None
     found: dict[str, SeriesErrors] = {}
     if protocol == "published":
-        found["late"] = rollout_errors(predictor, values, steps=steps - 1, late=True)
-        found["aligned"] = rollout_errors(predictor, values, steps=steps - 1)
+        found["late"] = rollout_errors(predictor, values, steps=steps - 1, late=True, seen=seen)
+        found["aligned"] = rollout_errors(predictor, values, steps=steps - 1, seen=seen)
     else:
-        found["aligned"] = rollout_errors(predictor, values, steps=steps)
-        found["one_step"] = one_step_errors(predictor, values)
+        found["aligned"] = rollout_errors(predictor, values, steps=steps, seen=seen)
+        found["one_step"] = one_step_errors(predictor, values, whole=not trained)
     return {name: asdict(errors) for name, errors in found.items()}
 
 
@@ -215,8 +250,10 @@ class CampaignTable:
 def collect_campaign(folder: Path, protocol: str) -> CampaignTable:
     """Finished units and the trivial forecasters."""
     table = CampaignTable(protocol, {}, {})
-    for path in sorted(folder.glob(f"{protocol}/*/*/{_ERRORS}")):
-        content = json.loads(path.read_text())
+    for unit in campaign_units(protocol, list(protocol_models(protocol))):
+        if not unit.finished(folder):
+            continue
+        content = json.loads((folder / unit.key / _ERRORS).read_text())
         model = content["model"]
         table.cpu[model] = table.cpu.get(model, 0.0) + content["cpu_seconds"]
         for row in content["rows"]:

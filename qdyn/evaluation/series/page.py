@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from qdyn.data.timeseries import series_names
 from qdyn.evaluation.campaigns.published import Published
-from qdyn.evaluation.paired import PairedComparison, compare_paired
 from qdyn.evaluation.series.campaign import CampaignTable, campaign_units, collect_campaign
-from qdyn.evaluation.series.protocols import NOISY, PROTOCOLS, protocol_models
+from qdyn.evaluation.series.comparisons import Comparison, comparisons, holm, trained_rivals
+from qdyn.evaluation.series.protocols import PROTOCOLS, protocol_models
 
 LABELS = {
     "classical": "Classical encoder",
@@ -30,17 +29,7 @@ LABELS = {
     "seasonal_naive": "Seasonal naive",
 }
 _TRIVIAL = ("zero", "mean", "persistence", "autoregression", "seasonal_naive")
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    """QASA against another model on one task."""
-
-    task: str
-    other: str
-    found: PairedComparison
-    lower: int
-    draws: int
+_RIVALS = ("persistence", "autoregression", "seasonal_naive")
 
 
 def campaign_page(folder: Path, published: Published) -> str:
@@ -113,11 +102,14 @@ def _published_section(table: CampaignTable, published: Published) -> list[str]:
     return [
         *lines,
         "",
-        "The same metric for forecasters without training (exact, no seeds):",
+        "The same metric for forecasters without training (exact, no seeds), which see all that came before:",
         "",
         *_trivial_table(table, "late"),
         "",
-        "Aligned, each forecast compared with the value that it forecasts (MAE; bold: the lowest mean):",
+        *_paragraph(
+            "Aligned, each forecast compared with the value that it forecasts (MAE; bold: the lowest mean). "
+            "The first of them, value 400, is the last target of the training windows:"
+        ),
         "",
         *_plain_table(table, [*models, *_TRIVIAL], "aligned", "mae"),
     ]
@@ -125,23 +117,29 @@ def _published_section(table: CampaignTable, published: Published) -> list[str]:
 
 def _causal_section(table: CampaignTable) -> list[str]:
     models = list(protocol_models("causal"))
+    shown_models = [*models, *(name for name in _TRIVIAL if name != "mean")]
     lines = [
         *_paragraph(
             "Causally masked loss, values standardised by the training segment (0 to 319), the best "
             "evaluation on the validation segment kept, forecasts compared with what they forecast. "
-            "AdamW, 720 updates of 16 windows, model seeds 0 to 9. *Draws*: seeds of the noise that all "
+            "AdamW, 720 updates of 16 windows, ten model seeds a draw. *Draws*: of the noise, those that all "
             "models of the line have been trained on, trivial forecasters too; a series without noise has "
             "one. Mean ± population standard deviation over model seeds and draws; bold: the lowest mean of "
-            "the line, whatever its spread. A dash: not run."
+            "the line, whatever its spread. A dash: not run. Models see 20 values; forecasters without "
+            "training see all that came before. Zero is the mean of the training segment here."
         ),
         "",
         "MAE of the roll-out of 100 steps from value 400, in units of the training segment's deviation:",
         "",
-        *_plain_table(table, [*models, *_TRIVIAL], "aligned", "mae"),
+        *_plain_table(table, shown_models, "aligned", "mae"),
         "",
-        "MAE one step ahead, values 400 to 499, each from the 20 before it, in the same unit:",
+        "MSE of the same roll-out, which is what training minimises one step ahead:",
         "",
-        *_plain_table(table, [*models, *_TRIVIAL], "one_step", "mae"),
+        *_plain_table(table, shown_models, "aligned", "mse"),
+        "",
+        "MAE one step ahead, values 400 to 499, in the same unit:",
+        "",
+        *_plain_table(table, shown_models, "one_step", "mae"),
         "",
         *_paragraph(
             "Effective rank of the 64 components of the hidden vectors behind these forecasts: how many "
@@ -150,12 +148,28 @@ def _causal_section(table: CampaignTable) -> list[str]:
         "",
         *_rank_table(table, models),
         "",
+        "### Against forecasters without training",
+        "",
+        *_paragraph(
+            "QASA's MAE minus that of the forecaster, with its 95 % interval by Student's t over model "
+            "seeds, or over draws where a series has several: above 0 where the forecaster is better. A "
+            "dash: not enough runs."
+        ),
+        "",
+        "Rolled out:",
+        "",
+        *_margin_table(table, "aligned"),
+        "",
+        "One step ahead:",
+        "",
+        *_margin_table(table, "one_step"),
+        "",
         "### Paired comparisons",
         "",
     ]
     shown = False
     for metric, title in (("aligned", "Roll-out MAE"), ("one_step", "One-step MAE")):
-        found = list(_comparisons(table, metric))
+        found = list(comparisons(table, metric, trained_rivals(table)))
         if found:
             shown = True
             lines += [f"{title}:", "", *_comparison_table(found), ""]
@@ -163,33 +177,17 @@ def _causal_section(table: CampaignTable) -> list[str]:
         return [*lines, "QASA and another model have not been trained on the same series yet."]
     return lines + _paragraph(
         "QASA minus the other, on the same series, noise and model seed: negative where QASA is better. d: "
-        "Cohen's effect size of paired differences; δ: Cliff's delta, from -1 (QASA always lower) to 1; p: "
-        "Student's paired t and Wilcoxon's signed-rank test, two-sided; *corrected* is that of the t-test by "
-        "Holm's method for all lines of the table. Where a series has several draws, the pairs are the means "
-        "over model seeds, one a draw, since runs that share their data are not independent; the last column "
-        "counts draws with the lower mean for QASA."
+        "Cohen's effect size, the mean difference over the standard deviation of the differences of single "
+        "runs; δ: Cliff's delta among the runs of a draw, from -1 (QASA always lower) to 1; p: Student's "
+        "paired t and Wilcoxon's signed-rank test, two-sided; *corrected* is that of the t-test by Holm's "
+        "method for all lines of the table. Where a series has several draws, the pairs are the means over "
+        "model seeds, one a draw, since runs that share their data are not independent, and every draw has "
+        "ten model seeds of its own; Wilcoxon's p cannot fall below 0.0625 with five pairs then. The last "
+        "column counts draws with the lower mean for QASA."
     )
 
 
-def _comparisons(table: CampaignTable, metric: str) -> Iterator[_Comparison]:
-    """QASA against the others, task by task."""
-    for task in series_names():
-        for other in protocol_models(table.protocol):
-            shared = [s for s in table.seeds("qasa", task) if s in table.seeds(other, task)]
-            # One draw of several says nothing about the series.
-            if other == "qasa" or not shared or (task in NOISY and len(shared) < 2):
-                continue
-            first, second = (
-                np.array([[row[metric]["mae"] for row in table.rows[name, task, seed]] for seed in shared])
-                for name in ("qasa", other)
-            )
-            lower = int((first.mean(axis=1) < second.mean(axis=1)).sum())
-            axis = 1 if len(shared) > 1 else 0
-            found = compare_paired(first.mean(axis=axis), second.mean(axis=axis))
-            yield _Comparison(task, other, found, lower, len(shared))
-
-
-def _comparison_table(found: Sequence[_Comparison]) -> list[str]:
+def _comparison_table(found: Sequence[Comparison]) -> list[str]:
     corrected = holm([one.found.t_test for one in found])
     columns = (
         "task, against, pairs, difference, 95 % interval, d, δ, p (t), corrected, p (Wilcoxon), lower on"
@@ -199,7 +197,7 @@ def _comparison_table(found: Sequence[_Comparison]) -> list[str]:
         low, high = one.found.interval
         cells = [
             one.task, LABELS[one.other], one.found.pairs, f"{one.found.difference:+.4g}",
-            f"{low:+.3g} to {high:+.3g}", f"{one.found.cohen:+.2f}", f"{one.found.cliff:+.2f}",
+            f"{low:+.3g} to {high:+.3g}", f"{one.cohen:+.2f}", f"{one.cliff:+.2f}",
             f"{one.found.t_test:.2g}", f"{level:.2g}", f"{one.found.wilcoxon:.2g}",
             f"{one.lower} of {one.draws}",
         ]  # fmt: skip
@@ -207,20 +205,21 @@ def _comparison_table(found: Sequence[_Comparison]) -> list[str]:
     return lines
 
 
-def holm(levels: Sequence[float]) -> list[float]:
-    """p-values corrected for their number: the chance of any false finding stays below each of them.
-
-    Source: S. Holm, Scand. J. Statist. 6, 65 (1979).
-
-    Example:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    corrected, largest = [0.0] * len(levels), 0.0
-    for rank, place in enumerate(sorted(range(len(levels)), key=lambda k: levels[k])):
-        largest = max(largest, min(1.0, (len(levels) - rank) * levels[place]))
-        corrected[place] = largest
-    return corrected
+def _margin_table(table: CampaignTable, metric: str) -> list[str]:
+    """QASA minus forecasters without training, with 95 % intervals."""
+    lines = [
+        "| task | " + " | ".join(LABELS[name] for name in _RIVALS) + " |",
+        "|---" * (1 + len(_RIVALS)) + "|",
+    ]
+    found = {(one.task, one.other): one.found for one in comparisons(table, metric, _RIVALS)}
+    for task in series_names():
+        cells = []
+        for name in _RIVALS:
+            one = found.get((task, name))
+            low, high = one.interval if one else (0.0, 0.0)
+            cells.append(f"{one.difference:+.3g} ({low:+.3g} to {high:+.3g})" if one else "–")
+        lines.append(f"| {task} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def _plain_table(table: CampaignTable, models: Sequence[str], metric: str, what: str) -> list[str]:

@@ -39,7 +39,10 @@ WINDOW = 20
 """Values that a forecast looks back at."""
 
 FIRST_TEST = 400
-"""The first value that no model may see in training."""
+"""The first value that a roll-out forecasts. As published it is the last target of the training, too."""
+
+MODEL_SEEDS = 10
+"""Of every draw of the noise in the causal protocol: 0 to 9 of the first, 10 to 19 of the second, …"""
 
 NOISY = ("arma", "noisy-damped-osc", "piecewise-regime", "seasonal-trend")
 """Series that depend on their seed."""
@@ -78,7 +81,7 @@ _TRAINING = {
         learning_rate_floor=0.0,
         gradient_clip=1.0,
         keep="best",
-        seeds=tuple(range(10)),
+        seeds=tuple(range(MODEL_SEEDS)),
         log_every=18,
         evaluate_every=36,
         checkpoint_every=36,
@@ -165,6 +168,7 @@ def protocol_preset(
     *,
     name: str,
     seeds: Sequence[int] | None = None,
+    draw: int = 0,
 ) -> RunConfig:
     """What `qdyn.train` and `train_together` need to train ``model`` as a protocol does.
 
@@ -172,10 +176,14 @@ def protocol_preset(
         protocol: "published" or "causal".
         model: Any model of real vectors.
         name: Of the run and of its dataset.
-        seeds: In place of the protocol's: 42, 43, 44 as published, or 0 to 9.
+        seeds: In place of the protocol's: 42, 43, 44 as published, or ten.
+        draw: Which draw of the noise, from 0: each has seeds of its own, so that draws are independent. As
+            published there is one.
     """
     check_choice("protocol", protocol, PROTOCOLS)
     preset = RunConfig(name=name, dataset=DatasetConfig(name), model=model, training=_TRAINING[protocol])
+    if seeds is None and draw:
+        seeds = range(draw * MODEL_SEEDS, (draw + 1) * MODEL_SEEDS)
     return preset if seeds is None else preset.with_seeds(seeds)
 
 
@@ -206,8 +214,9 @@ def rollout_errors(
     first: int = FIRST_TEST,
     steps: int = 99,
     late: bool = False,
+    seen: int | None = WINDOW,
 ) -> SeriesErrors:
-    """Errors of a roll-out that sees the ``WINDOW`` values before ``first``.
+    """Errors of a roll-out from ``first`` on.
 
     Args:
         predictor: Of single values.
@@ -215,23 +224,35 @@ def rollout_errors(
         first: Number of the first value forecast.
         steps: How many are forecast.
         late: Compare each forecast with the value after the one it forecasts, as published.
+        seen: How many values before ``first`` it sees; None for all.
 
     Raises:
         ArgumentError: the record is too short.
     """
     check_integer("first", first, minimum=WINDOW)
     check_integer("steps", steps, minimum=1, maximum=len(values) - first - int(late))
-    context = torch.from_numpy(np.array(values[first - WINDOW : first, None]))
+    begin = 0 if seen is None else first - check_integer("seen", seen, minimum=1, maximum=first)
+    context = torch.from_numpy(np.array(values[begin:first, None]))
     found = predictor.rollout(context, steps)[:, 0].double().numpy()
     return SeriesErrors.of(found, values[first + int(late) :][:steps])
 
 
 @torch.no_grad()
 def one_step_errors(
-    predictor: Predictor, values: Float[np.ndarray, " values"], *, first: int = FIRST_TEST
+    predictor: Predictor,
+    values: Float[np.ndarray, " values"],
+    *,
+    first: int = FIRST_TEST,
+    whole: bool = False,
 ) -> SeriesErrors:
-    """Errors of the forecast of each value from ``first`` on, from the ``WINDOW`` true values before it."""
+    """Errors of the forecast of each value from ``first`` on, from the ``WINDOW`` true values before it.
+
+    Where ``whole``, from all true values before it.
+    """
     check_integer("first", first, minimum=WINDOW, maximum=len(values) - 1)
+    if whole:
+        ahead = predictor.forecast(torch.from_numpy(np.array(values[None, :-1, None])))
+        return SeriesErrors.of(ahead[0, first - 1 :, 0].double().numpy(), values[first:])
     windows = np.lib.stride_tricks.sliding_window_view(values[first - WINDOW : -1], WINDOW)
     found = predictor.predict(torch.from_numpy(windows.copy())[..., None])[:, 0].double().numpy()
     return SeriesErrors.of(found, values[first:])

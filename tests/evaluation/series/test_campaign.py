@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from qdyn.data.timeseries import series_names
+from qdyn.errors import RunError
 from qdyn.evaluation.campaigns.published import Published, read_published
 from qdyn.evaluation.series.campaign import Unit, campaign_units, collect_campaign, judged
-from qdyn.evaluation.series.page import LABELS, campaign_page, holm
+from qdyn.evaluation.series.comparisons import comparisons, holm
+from qdyn.evaluation.series.page import LABELS, campaign_page
 from qdyn.evaluation.series.protocols import (
     NOISY,
     PROTOCOLS,
@@ -34,9 +36,9 @@ def finish(unit: Unit, folder: Path, *, error: float, slope: float = 1.0) -> Non
     first = "late" if unit.protocol == "published" else "one_step"
     rows = []
     for task in unit.tasks:
-        for seed in range(3):
-            errors = {"mae": error + 0.01 * slope * seed, "mse": error**2}
-            ranks = {"effective": 3.0 + seed}
+        for seed in unit.presets()[0].training.seeds[:3]:
+            errors = {"mae": error + 0.01 * slope * (seed % 10), "mse": error**2}
+            ranks = {"effective": 3.0 + seed % 10}
             rows.append({"task": task, "seed": seed, "rank": ranks, first: errors, "aligned": errors})
     content = {"model": unit.model, "data_seed": unit.data_seed, "cpu_seconds": 3600.0, "rows": rows}
     (folder / unit.key).mkdir(parents=True)
@@ -112,9 +114,77 @@ def test_published_figures_stand_beside_ours(published: Published, tmp_path: Pat
     (unit,) = campaign_units("published", ["classical"])
     finish(unit, tmp_path, error=0.3)
     cells = line(campaign_page(tmp_path, published), "chaotic-logistic", "Published protocol")
-    assert cells[1] == "0.31 ± 0.00816 / 0.09"
+    assert cells[1] == "0.33 ± 0.00816 / 0.09"
     assert cells[2] == "*0.3665 ± 0.0338 / 0.1995*"
     assert cells[3] == "–"
+
+
+def test_draws_have_model_seeds_of_their_own() -> None:
+    """Else their means would share initial parameters, dropout and batches, and be no independent pairs."""
+    units = list(campaign_units("causal", ["qasa"], tasks=["arma"]))
+    seeds = [unit.presets()[0].training.seeds for unit in units]
+    assert len(seeds) == 5
+    assert len(set().union(*seeds)) == 50
+    (published,) = campaign_units("published", ["qasa"])
+    assert published.presets()[0].training.seeds == (42, 43, 44)
+
+
+def test_pairs_are_of_one_seed_in_whatever_order(tmp_path: Path) -> None:
+    for model, error in (("qasa", 0.5), ("classical", 0.6)):
+        for unit in campaign_units("causal", [model], tasks=["waveform"]):
+            finish(unit, tmp_path, error=error)
+    path = tmp_path / "causal" / "classical" / "piecewise-regime-42" / "errors.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"rows": content["rows"][::-1]}))
+    table = collect_campaign(tmp_path, "causal")
+    (one,) = (found for found in comparisons(table, "aligned", ["classical"]) if found.task == "waveform")
+    assert one.found.difference == pytest.approx(-0.1)
+    assert one.found.interval == pytest.approx((-0.1, -0.1))
+    assert np.isnan(one.found.t_test)
+
+
+def test_effect_sizes_are_of_single_runs_with_draws_and_without(tmp_path: Path) -> None:
+    """The same differences seed by seed give the same d, however many draws they are repeated in."""
+    for model, error, slope in (("qasa", 0.5, 1.0), ("classical", 0.6, 2.0)):
+        for unit in campaign_units("causal", [model]):
+            finish(unit, tmp_path, error=error, slope=slope)
+    table = collect_campaign(tmp_path, "causal")
+    found = {one.task: one for one in comparisons(table, "aligned", ["classical"])}
+    differences = -0.1 - 0.01 * np.arange(3)
+    assert found["waveform"].cohen == pytest.approx(differences.mean() / differences.std(ddof=1))
+    repeated = np.tile(differences, 5)
+    assert found["arma"].cohen == pytest.approx(repeated.mean() / repeated.std(ddof=1))
+    assert found["arma"].found.pairs == 5
+    assert found["arma"].cliff == found["waveform"].cliff == -1.0
+
+
+def test_trained_models_are_compared_with_trivial_ones(published: Published, tmp_path: Path) -> None:
+    for unit in campaign_units("causal", ["qasa"]):
+        finish(unit, tmp_path, error=0.5)
+    table = collect_campaign(tmp_path, "causal")
+    (value,) = table.values("persistence", "waveform", "aligned", "mae")[0]
+    cell = line(campaign_page(tmp_path, published), "waveform", "Against forecasters without")[1]
+    assert cell.startswith(f"{0.51 - value:+.3g} (")
+    # A value from a whole period ago, 100 steps back: a roll-out from 20 values could not know it.
+    seasonal = collect_campaign(tmp_path, "causal").values("seasonal_naive", "sawtooth", "aligned", "mae")
+    assert float(seasonal.mean()) == pytest.approx(0.0071, abs=1e-4)
+
+
+def test_runs_of_other_settings_are_no_part_of_the_campaign(published: Published, tmp_path: Path) -> None:
+    (unit,) = campaign_units("causal", ["qlstm"])
+    finish(unit, tmp_path, error=0.5)
+    run = tmp_path / unit.key / unit.names()[0]
+    run.mkdir()
+    preset = unit.presets()[0]
+    (run / "config.yaml").write_text(preset.to_yaml())
+    assert unit.finished(tmp_path)
+    other = tmp_path / "other"
+    finish(unit, other, error=0.5)
+    run = other / unit.key / unit.names()[0]
+    run.mkdir()
+    (run / "config.yaml").write_text(preset.with_seeds((5,)).to_yaml())
+    with pytest.raises(RunError, match=r"was trained with other settings.*begin the campaign in another"):
+        campaign_page(other, published)
 
 
 def test_holm_rejects_what_bonferroni_does_and_more() -> None:
@@ -122,6 +192,7 @@ def test_holm_rejects_what_bonferroni_does_and_more() -> None:
     corrected = holm(levels)
     assert all(one <= min(1.0, 12 * level) for one, level in zip(corrected, levels, strict=True))
     assert min(corrected) == pytest.approx(12 * min(levels))
+    assert holm([float("nan"), *levels])[1:] == corrected
     assert sorted(corrected) == [corrected[k] for k in np.argsort(levels)]
 
 

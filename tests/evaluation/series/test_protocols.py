@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,11 @@ def test_paired_tests_are_those_of_the_textbook() -> None:
     assert found.wilcoxon < 0.01
     assert compare_paired([2.0, 3.0], [2.5, 1.0]).cliff == 0.5
     assert compare_paired([1.0, 1.0], [0.0, 0.0]).cliff == 1.0
+    # Equal differences stay equal although the figures are rounded.
+    equal = compare_paired([1.1, 2.1, 3.3], [1.0, 2.0, 3.2])
+    assert math.isnan(equal.t_test)
+    assert math.isnan(equal.cohen)
+    assert equal.difference == pytest.approx(0.1)
     same = compare_paired([1.0, 2.0], [1.0, 2.0])
     assert (same.difference, same.wilcoxon, same.cliff) == (0.0, 1.0, 0.0)
     assert np.isnan(same.t_test)
