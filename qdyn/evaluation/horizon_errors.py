@@ -32,10 +32,12 @@ class HorizonErrors:
     Attributes:
         of_each: (seeds, sequences, steps): the error of each sequence, averaged over the origins, in units of
             the mean's error at that horizon, averaged over everything.
+        of_mean: (sequences, steps): the error of the mean on each sequence, in the same units.
         blocks: Which sequences overlap, see `qdyn.evaluation.standard_errors.blocks_of`.
     """
 
     of_each: Float[np.ndarray, "seeds sequences steps"]
+    of_mean: Float[np.ndarray, "sequences steps"]
     blocks: NDArray[np.int64] | None = None
 
     @property
@@ -45,9 +47,15 @@ class HorizonErrors:
 
     @property
     def standard_error(self) -> Float[np.ndarray, " steps"]:
-        """Of the mean over sequences, the seeds averaged first; NaN where it is unknown."""
+        r"""Of the NMSE over sequences, the seeds averaged first; NaN where it is unknown.
+
+        It is a ratio of two means over the same sequences, so that its error is that of the mean of
+        $e_i - \mathrm{NMSE}\, u_i$, with the errors $u_i$ of the mean: none for the mean itself.
+
+        Source: W. G. Cochran, Sampling Techniques, 3rd ed. (1977), section 2.11.
+        """
         averaged = self.of_each.mean(axis=0)
-        found = standard_error(averaged, self.blocks)
+        found = standard_error(averaged - self.nmse * self.of_mean, self.blocks)
         return np.full(averaged.shape[1], np.nan) if found is None else found
 
     @property
@@ -103,13 +111,14 @@ def horizon_errors(
     part = dataset.split(split)
     truth = part.sequences()
     mean = TrainingMean().fit(dataset)
-    unit = _errors(mean, truth, origins, steps).mean(axis=0)
+    of_mean = _errors(mean, truth, origins, steps)
+    unit = of_mean.mean(axis=0)
     if not bool((unit > 0).all()):
         raise DatasetError(
             f"The sequences of the dataset {dataset.metadata.name} never change: nothing is to be forecast."
         )
     of_each = np.stack([_errors(one, truth, origins, steps) / unit for one in group])
-    return HorizonErrors(of_each, blocks_of(part))
+    return HorizonErrors(of_each, of_mean / unit, blocks_of(part))
 
 
 def _errors(

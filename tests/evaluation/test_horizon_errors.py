@@ -8,7 +8,7 @@ import torch
 
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ArgumentError, DatasetError
-from qdyn.evaluation.horizon_errors import horizon_errors
+from qdyn.evaluation.horizon_errors import HorizonErrors, horizon_errors
 from qdyn.models.baselines import HigherOrderDMD, Persistence, TrainingMean
 
 
@@ -25,6 +25,22 @@ def test_the_mean_is_one_at_every_horizon() -> None:
     np.testing.assert_allclose(found.nmse, 1.0, rtol=1e-6)
     assert found.std is None
     assert found.of_each.shape == (1, 10, 12)
+    # It is 1 by definition, whatever the sequences are: nothing is uncertain.
+    np.testing.assert_allclose(found.standard_error, 0.0, atol=1e-6)
+
+
+def test_standard_errors_are_those_of_a_ratio() -> None:
+    """The spread over many test splits of walks of very different sizes, large ones being large for both."""
+    random = np.random.default_rng(5)
+    found, quoted = [], []
+    for _ in range(300):
+        unit = random.lognormal(sigma=0.8, size=(64, 1))
+        error = unit * (0.3 + 0.1 * random.standard_normal((64, 1)))
+        scale = unit.mean(axis=0)
+        errors = HorizonErrors((error / scale)[None], unit / scale)
+        found.append(errors.nmse[0])
+        quoted.append(errors.standard_error[0])
+    assert np.mean(quoted) == pytest.approx(np.std(found), rel=0.12)
 
 
 def test_persistence_on_a_random_walk_grows_linearly() -> None:
