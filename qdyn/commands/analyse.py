@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qdyn.commands.parsing import CommandParser, fraction, integer
 
 if TYPE_CHECKING:
+    from qdyn.attention.qasa.adapter import EncodingName
     from qdyn.circuits.analysis.family import CircuitFamily
 
 SUMMARY = "Analyse a circuit: expressibility, entanglement, gradients, noise"
@@ -20,8 +22,9 @@ VALUE_CIRCUITS = ("qasa", "qlstm", "qnnformer")
 _SIZE = 4
 _DETAILS = """
 CIRCUIT is an ansatz (hardware_efficient, brick_wall, real), a value circuit of a
-forecaster of time series (qasa, qlstm, qnnformer), or a preset or run of quantum
-self-attention, whose unitaries are then analysed with the angles they start from.
+forecaster of time series (qasa, qlstm, qnnformer), or a preset or run: of quantum
+self-attention, whose unitaries are then analysed with the angles they start from,
+or of QASA, whose value circuit is.
 
 Fidelities of pairs of circuits with random angles are compared with those of
 random states of the same dimension, real ones where all gates are real. Every
@@ -69,6 +72,7 @@ def parser() -> CommandParser:
 def run(options: Any) -> int:
     """Do it."""
     from qdyn.circuits.analysis.figures import draw_analysis
+    from qdyn.circuits.analysis.noise_robustness import MOST_QUBITS
     from qdyn.circuits.analysis.summary import analyse_circuit
     from qdyn.files import make_folder, write_json
     from qdyn.plotting import save_figure
@@ -85,6 +89,8 @@ def run(options: Any) -> int:
         seed=options.seed,
     )
     print(found)
+    if options.noise and not found.noise:
+        print(f"Noise is left out: it is followed for at most {MOST_QUBITS} qubits.", file=sys.stderr)
     if options.out:
         write_json(Path(options.out) / "analysis.json", found.as_dict())
         print(save_figure(draw_analysis(found), Path(options.out) / "analysis.png"))
@@ -120,7 +126,9 @@ def _family(options: Any) -> tuple[CircuitFamily, str]:
     return _of_preset(options)
 
 
-def _value_circuit(name: str, interval: tuple[float, float]) -> CircuitFamily:
+def _value_circuit(
+    name: str, interval: tuple[float, float], *, pruned: bool = False, encoding: EncodingName = "rx_rz"
+) -> CircuitFamily:
     import torch
 
     from qdyn.attention.qasa.adapter import N_DATA, WEIGHT_SHAPE, qasa_circuit
@@ -129,7 +137,8 @@ def _value_circuit(name: str, interval: tuple[float, float]) -> CircuitFamily:
     from qdyn.circuits.analysis.family import CircuitFamily
 
     if name == "qasa":
-        program, read = qasa_circuit(torch.zeros(N_DATA), torch.zeros(WEIGHT_SHAPE)), N_DATA
+        zeros = torch.zeros(N_DATA), torch.zeros(WEIGHT_SHAPE)
+        program, read = qasa_circuit(*zeros, pruned=pruned, encoding=encoding), N_DATA
     elif name == "qlstm":
         program, read = qlstm_circuit(torch.zeros(N_LSTM), torch.zeros(LSTM_WEIGHTS)), N_LSTM
     else:
@@ -138,14 +147,24 @@ def _value_circuit(name: str, interval: tuple[float, float]) -> CircuitFamily:
 
 
 def _of_preset(options: Any) -> tuple[CircuitFamily, str]:
-    """The unitaries of quantum self-attention, on as many qubits as its states have."""
+    """The unitaries of quantum self-attention, on as many qubits as its states have; or QASA's circuit."""
     from qdyn.circuits.analysis.family import CircuitFamily
     from qdyn.circuits.ansatz.circuits import ansatz_circuit
     from qdyn.circuits.ansatz.variational import ansatz
     from qdyn.commands.circuit import model_and_data
     from qdyn.errors import ArgumentError
+    from qdyn.models.series.config import SeriesEncoderConfig
+    from qdyn.training.config import load_config
+    from qdyn.training.run import load_run
 
-    model, data = model_and_data(options.circuit)
+    run = (Path(options.circuit) / "run.json").is_file()
+    section = (load_run(options.circuit).config if run else load_config(options.circuit)).model
+    if isinstance(section, SeriesEncoderConfig) and section.adapter == "quantum":
+        # As its weights start.
+        interval = (0.0, options.angles or 2 * math.pi)
+        family = _value_circuit("qasa", interval, pruned=section.pruned, encoding=section.adapter_encoding)
+        return family, f"{options.circuit}: value circuit of qasa"
+    model, data = model_and_data(options.circuit, argument="CIRCUIT")
     config = model.config
     if not ansatz(config.unitaries).is_circuit:
         raise ArgumentError(

@@ -99,7 +99,9 @@ def run(options: Any) -> int:
     return 0
 
 
-def model_and_data(name: str, overrides: Sequence[str] = ()) -> tuple[QSAPredictor, SequenceDataset]:
+def model_and_data(
+    name: str, overrides: Sequence[str] = (), *, argument: str = "PRESET"
+) -> tuple[QSAPredictor, SequenceDataset]:
     """Quantum self-attention as a preset starts or as a run has trained it, and its dataset."""
     from qdyn.data.load import load_dataset
     from qdyn.errors import ArgumentError
@@ -118,7 +120,7 @@ def model_and_data(name: str, overrides: Sequence[str] = ()) -> tuple[QSAPredict
         data = load_dataset(config.dataset.name, phase_convention=config.dataset.phase_convention)
         model = build_model(config.model, data.metadata, seed=config.training.seeds[0])
     if not isinstance(model, QSAPredictor):
-        raise ArgumentError(f"Argument `PRESET` must be quantum self-attention, but is {model.label}.")
+        raise ArgumentError(f"Argument `{argument}` must be quantum self-attention, but is {model.label}.")
     return model, data
 
 

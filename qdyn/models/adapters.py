@@ -129,7 +129,8 @@ class BottleneckAdapter(Adapter):
 
     def values(self, angles: Float[Tensor, "*batch 8"]) -> Float[Tensor, "*batch 8"]:
         """Q."""
-        return torch.tanh(angles @ self.down @ self.up + self.offset.unsqueeze(-2))
+        offset = self.offset.unsqueeze(-2) if self.offset.ndim > 1 else self.offset
+        return torch.tanh(angles @ self.down @ self.up + offset)
 
     def _add_weights(self, trained: bool) -> None:
         for name, rows, columns in (("down", N_DATA, _BOTTLENECK_RANK), ("up", _BOTTLENECK_RANK, N_DATA)):

@@ -53,12 +53,26 @@ def test_a_preset_is_analysed_from_its_own_start(capsys: pytest.CaptureFixture[s
     assert "drawn from 0 to " in table
 
 
+def test_the_circuit_of_a_forecaster_is_analysed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyse", "qasa-chaotic-logistic", *FEW, "--noise"]) == 0
+    table = capsys.readouterr().out
+    assert table.startswith("qasa-chaotic-logistic: value circuit of qasa\n")
+    assert "drawn from 0 to 6.283" in table
+
+
+def test_what_is_left_out_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["--pairs", "2", "--samples", "2"]
+    assert main(["analyse", "real", "--qubits", "11", "--layers", "1", *few, "--noise", "0.01"]) == 0
+    assert capsys.readouterr().err == "Noise is left out: it is followed for at most 10 qubits.\n"
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [
         (["qas"], "did you mean 'qasa'?"),
         (["free"], "a free unitary has none"),
         (["csa-tfim-4q"], "made of gates"),
+        (["in-context-tfim-4q"], "Argument `CIRCUIT` must be quantum self-attention, but is"),
         (["qasa", "--qubits", "3"], "`--qubits` is for an ansatz: 'qasa' has its own"),
         (["hardware_eficient", "--qubits", "3"], "did you mean 'hardware_efficient'?"),
         (["brick_wall", "--qubits", "1"], "at least 2 for brick_wall, but is 1"),

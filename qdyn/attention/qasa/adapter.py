@@ -250,6 +250,9 @@ def restore_weights(
 
 def _check(inputs: Tensor, weights: Tensor, encoding: str) -> None:
     check_choice("encoding", encoding, ENCODINGS)
+    for name, value in (("inputs", inputs), ("weights", weights)):
+        if not isinstance(value, Tensor):
+            raise ArgumentError(f"Argument `{name}` must be a tensor, but is of type {type(value).__name__}.")
     if inputs.ndim < 1 or inputs.shape[-1] != N_DATA:
         raise ArgumentError(
             f"Argument `inputs` must have shape (..., {N_DATA}), but has shape {tuple(inputs.shape)}."

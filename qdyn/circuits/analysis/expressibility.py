@@ -34,6 +34,8 @@ Bins = Literal["uniform", "equal"]
 
 # What random states reach less often than this counts as reached so often: D stays finite, as published.
 _RAREST = 1e-10
+# How far a fidelity may lie outside [0, 1].
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,9 @@ def expressibility_of(
     check_integer("bins", bins, minimum=2)
     check_choice("kind", kind, get_args(Bins))
     pairs = len(fidelities)
+    if not (np.isfinite(fidelities).all() and (np.abs(fidelities - 0.5) <= 0.5 + _ROUNDING).all()):
+        wrong = fidelities[~(np.abs(fidelities - 0.5) <= 0.5 + _ROUNDING)][0]
+        raise ArgumentError(f"Argument `fidelities` must hold numbers in [0, 1], but holds {wrong:g}.")
     if pairs < 2:
         raise ArgumentError(f"Argument `fidelities` must hold at least 2 pairs, but holds {pairs}.")
     law = _law(dimension, real)

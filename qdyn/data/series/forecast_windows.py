@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike, NDArray
 
-from qdyn.checks import check_choice, check_integer
+from qdyn.checks import check_choice, check_integer, real_numbers
 from qdyn.data.backing import SPLITS
 from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import ArgumentError, DatasetError, nearest
@@ -79,7 +79,13 @@ class WindowPlan:
         if "train" not in self.segments:
             raise ArgumentError("Argument `segments` must have the split train, whose scale is that of all.")
         end = 0
-        for name, (first, last) in self.ordered.items():
+        for name, bounds in self.ordered.items():
+            if len(bounds) != 2:
+                raise ArgumentError(
+                    "Argument `segments` must hold pairs (first, one past the last), "
+                    f"but {name!r} is {bounds}."
+                )
+            first, last = (check_integer("segments", bound, minimum=0) for bound in bounds)
             if first < end:
                 raise ArgumentError(
                     f"Argument `segments` must not go back in time, but {name!r} begins at {first}, "
@@ -115,7 +121,7 @@ class WindowPlan:
         """
         found = {}
         for name, starts in self.starts.items():
-            count = len(starts) if counts is None else counts.get(name, 0)
+            count = len(starts) if counts is None else check_integer("counts", counts.get(name, 0), minimum=0)
             if count > len(starts):
                 raise ArgumentError(
                     f"Argument `splits` must have at most {len(starts)} windows for {name!r}, "
@@ -185,7 +191,7 @@ def forecast_windows(
         >>> [len(data.split(name)) for name in data.split_names]
         [300, 61, 81]
     """
-    array = np.asarray(values, dtype=np.float64)
+    array = real_numbers("values", values).numpy()
     array = array[:, None] if array.ndim == 1 else array
     check_record(array, plan)
     named = component_names(array.shape[1], components)
@@ -223,6 +229,10 @@ def check_record(values: NDArray[np.float64], plan: WindowPlan) -> None:
 def component_names(dimension: int, names: Sequence[str] | None) -> tuple[str, ...]:
     """The names given; else ``value``, or ``value_0``, ``value_1`` and so on."""
     if names is not None:
+        if len(names) != dimension:
+            raise ArgumentError(
+                f"Argument `components` must name the {dimension} components, but has {len(names)} names."
+            )
         return tuple(names)
     return ("value",) if dimension == 1 else tuple(f"value_{k}" for k in range(dimension))
 
@@ -286,6 +296,8 @@ def read_csv(
     header = [name.strip() for name in names]
     clock = header[0] if time_column is None else time_column
     wanted = [name for name in header if name != clock] if columns is None else list(columns)
+    if not wanted:
+        raise DatasetError(f"{path}: must have a column of values beside the time column {clock!r}.")
     for name in (clock, *wanted):
         if name not in header:
             raise DatasetError(f"{path}: has no column {name!r}: {nearest(name, header)}")

@@ -42,7 +42,7 @@ class TimeSeries(Source):
         series: one of the published series: see `qdyn.data.timeseries.series`.
         csv: or the path of a table with a time column: see `qdyn.data.series.forecast_windows.read_csv`. A
             relative path starts at the working directory.
-        columns: columns of the table; all but the time column where none are named.
+        columns: columns of the table, at least one: the dataset is described before the table is opened.
         time_column: its time column; null for the first.
         sha256: checksum of the table, which then is refused if it differs. Without it, a table that has
             changed, or another one of the same path, is another dataset and made anew.
@@ -142,7 +142,7 @@ class TimeSeries(Source):
 
     @property
     def _names(self) -> tuple[str, ...]:
-        return component_names(1, self.columns or None)
+        return self.columns or component_names(1, None)
 
     @cached_property
     def _record(self) -> Record:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from qdyn.attention.qasa.adapter import EncodingName
-from qdyn.checks import check_integer
+from qdyn.checks import check_choice, check_integer
 from qdyn.errors import ConfigError
 from qdyn.models.config import ModelSection, check_places
 
@@ -105,6 +105,9 @@ class SeriesEncoderConfig(SeriesTransformerConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        kinds = {"adapter": AdapterName, "adapter_encoding": EncodingName, "start": StartName}
+        for name, valid in kinds.items():
+            check_choice(f"model.{name}", getattr(self, name), get_args(valid))
         check_places("model.adapter_layers", self.adapter_layers, self.layers)
         if self.attention_options and self.attention == MULTI_HEAD:
             raise ConfigError(

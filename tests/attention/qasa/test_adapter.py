@@ -232,6 +232,8 @@ def test_the_kernels_work_under_the_transformations_of_functions() -> None:
 
 @pytest.mark.usefixtures("as_user")
 def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="`inputs` must be a tensor, but is of type ndarray"):
+        qdyn.qasa_expectations(np.zeros(8), torch.zeros(4, 9))  # type: ignore[arg-type]
     inputs, weights = drawn(0)
     with pytest.raises(ArgumentError, match=r"`inputs` must have shape \(\.\.\., 8\), but has shape \(7,\)"):
         qdyn.qasa_expectations(inputs[:7], weights)

@@ -153,5 +153,8 @@ def test_what_does_not_fit_is_refused() -> None:
         CircuitFamily(one_turn().circuit, interval=(1.0, 1.0))
     with pytest.raises(ArgumentError, match="at least 2 pairs, but holds 1"):
         expressibility_of(np.array([0.5]), dimension=2)
+    for wrong in (np.nan, 1.5, -3.0):
+        with pytest.raises(ArgumentError, match=rf"must hold numbers in \[0, 1\], but holds {wrong:g}"):
+            expressibility_of(np.array([0.5, wrong]), dimension=2)
     with pytest.raises(ArgumentError, match="`kind` is 'equalish', which is unknown: did you mean 'equal'"):
         expressibility(one_turn(), kind="equalish")  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,33 @@ def test_a_plan_that_cannot_be_is_refused() -> None:
 def test_wrong_parameters_get_one_line(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         replace(RECIPE, parameters={**RECIPE.parameters, **change}).make_source()
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"values": [1j] * 30}, "`values` must hold real numbers"),
+        ({"values": ["a"] * 30}, "`values` must hold real numbers"),
+        ({"counts": {"train": -1}}, "`counts` must be an integer >= 0, but is -1"),
+        ({"components": ["a", "b"]}, "`components` must name the 1 components, but has 2 names"),
+    ],
+)
+@pytest.mark.usefixtures("as_user")
+def test_records_that_are_none_are_refused_in_one_line(change: dict[str, Any], part: str) -> None:
+    given: dict[str, Any] = {"values": np.arange(30.0), "plan": WindowPlan(4, {"train": (0, 30)})} | change
+    with pytest.raises(ArgumentError, match=re.escape(part)):
+        forecast_windows(given.pop("values"), given.pop("plan"), **given)
+
+
+@pytest.mark.parametrize("bounds", [(0,), (0.0, 30.0)])
+@pytest.mark.usefixtures("as_user")
+def test_segments_are_pairs_of_whole_numbers(bounds: Any) -> None:
+    with pytest.raises(ArgumentError, match="`segments` must"):
+        WindowPlan(4, {"train": bounds})
+
+
+@pytest.mark.usefixtures("as_user")
+def test_a_table_of_times_alone_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "times.csv").write_text("date\n2026-01-01\n2026-01-02\n")
+    with pytest.raises(DatasetError, match="must have a column of values beside the time column 'date'"):
+        read_csv(tmp_path / "times.csv")

@@ -288,6 +288,21 @@ def test_the_adapter_fits_into_the_transformer_of_any_attention() -> None:
         replace(config, standardise=True)
 
 
+@pytest.mark.parametrize("name", ["quantum", "bottleneck"])
+def test_adapters_keep_the_shape_of_what_they_are_given(name: Any) -> None:
+    adapter = make_adapter(name, 8)
+    assert adapter.values(torch.zeros(8)).shape == (8,)
+    for shape in ((3, 8), (2, 5, 8)):
+        assert adapter(torch.zeros(shape)).shape == shape
+
+
+@pytest.mark.usefixtures("as_user")
+def test_unknown_words_are_refused_where_they_are_said() -> None:
+    for name, word in (("start", "copy"), ("adapter", "quantm"), ("adapter_encoding", "rz")):
+        with pytest.raises(ArgumentError, match=rf"`model.{name}` is '{word}', which is unknown"):
+            encoder(**{name: word})
+
+
 def test_an_adapter_fits_into_any_transformer() -> None:
     class Adapted(nn.TransformerEncoderLayer):
         """PyTorch's own layer with a circuit after its attention."""
