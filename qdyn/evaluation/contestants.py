@@ -45,6 +45,8 @@ _LARGEST_EXACT_DIMENSION = 256
 _LARGEST_VOCABULARY_OF_PAIRS = 256
 # Elements that the autoregression beside every univariate series looks back at, as in arXiv:2504.05336.
 _LONGEST_MEMORY = 20
+# Of one component's forecast: AR(p) of d components has p d of them, and is fitted for every order up to p.
+_MOST_COEFFICIENTS = 256
 
 
 @dataclass(frozen=True)
@@ -186,10 +188,9 @@ def _suited_to(data: SequenceMetadata, n_steps: int) -> list[Baseline]:
             every += [NGram(order, pseudo_counts=None, given_tags=True) for order in (1, 3)]
         return [*every, NGram(3)] if data.dimension <= _LARGEST_VOCABULARY_OF_PAIRS else every
     if not data.normalised:
+        memory = min(n_steps, _LONGEST_MEMORY, max(1, _MOST_COEFFICIENTS // data.dimension))
         series = [TrainingMean(), Persistence(), LeastSquares(), InContextDMD()]
-        if data.dimension > 1:
-            return series
-        return [*series, Zero(), SeasonalNaive(), AutoRegression(min(n_steps, _LONGEST_MEMORY))]
+        return [*series, Zero(), SeasonalNaive(), AutoRegression(memory)]
     if data.kind == "real":
         return [Chance(), Persistence(), LeastSquares()]
     return [Chance(), Persistence(), *_linear()]

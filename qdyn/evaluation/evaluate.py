@@ -22,7 +22,7 @@ from qdyn.evaluation.evaluation import Evaluation
 from qdyn.evaluation.report.table import GROUPS, group_of
 from qdyn.evaluation.results import Curve, Example, Provenance, Row, TrainingCurves
 from qdyn.evaluation.roll_outs import refuse_roll_out, roll_out_lengths
-from qdyn.evaluation.scoring import Scores, batches_of, error_of_the_mean, rollout, score, told
+from qdyn.evaluation.scoring import Scores, batches_of, errors_of_the_mean, rollout, score, told
 from qdyn.evaluation.splits import folder_name, part_of, sizes_of
 from qdyn.evaluation.standard_errors import blocks_of, overlap_note
 from qdyn.files import make_folder
@@ -176,10 +176,10 @@ def _evaluate(
     judged, rivals = apart(judged, rivals)
     contestants = judged + rivals
     scores: dict[str, Scores] = {}
-    error_unit = 1.0 if data.metadata.normalised else error_of_the_mean(data, part)
+    of_mean = errors_of_the_mean(data, part)
     for one in tqdm(contestants, desc="evaluate", unit="row", disable=_hide(progress), leave=False):
         scores[one.key] = score(
-            one, part, context=context, rollout_steps=rollout_steps, error_unit=error_unit
+            one, part, context=context, rollout_steps=rollout_steps, errors_of_mean=of_mean
         )
     if run is not None and run.config.dataset.count_padding:
         _add_padded(scores, judged, data.with_padding(), split, compare=compare)
@@ -296,7 +296,7 @@ def _ordered(rows: list[Row], *, own: str | None) -> list[Row]:
 
 
 def _curve(found: Scores) -> Curve:
-    return Curve.of(found.contestant.key, found.merit, found.mask, blocks=found.blocks)
+    return Curve.of(found.contestant.key, found.merit, found.mask, blocks=found.blocks, unit=found.unit)
 
 
 def _example(

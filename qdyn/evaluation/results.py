@@ -35,17 +35,29 @@ class Estimate:
     standard_error: float | None
 
     @classmethod
-    def of(cls, values: NDArray[np.floating], *, blocks: NDArray[np.int64] | None = None) -> Estimate:
+    def of(
+        cls,
+        values: NDArray[np.floating],
+        *,
+        blocks: NDArray[np.int64] | None = None,
+        unit: NDArray[np.floating] | None = None,
+    ) -> Estimate:
         """From one value for each seed and sequence, (seeds, sequences).
 
         Args:
             values: They.
             blocks: Which sequences depend on each other, see `qdyn.evaluation.standard_errors.blocks_of`.
+            unit: (sequences,), of mean 1: what the values are in units of the mean of. The mean is then a
+                ratio, and its error that of the mean of the values less the ratio times the unit (W. G.
+                Cochran, Sampling Techniques, 3rd ed. (1977), section 2.11).
         """
+        averaged = values.mean(axis=0)
+        if unit is not None:
+            averaged = averaged - averaged.mean() * unit
         return cls(
             mean=float(values.mean()),
             std=float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else None,
-            standard_error=error_of_mean(values.mean(axis=0), blocks),
+            standard_error=error_of_mean(averaged, blocks),
         )
 
     def __str__(self) -> str:
@@ -133,13 +145,20 @@ class Curve:
         mask: NDArray[np.bool_] | None = None,
         *,
         blocks: NDArray[np.int64] | None = None,
+        unit: NDArray[np.floating] | None = None,
     ) -> Curve:
-        """From (seeds, sequences, steps); steps where ``mask`` (sequences, steps) is False do not count."""
+        """From (seeds, sequences, steps); steps where ``mask`` (sequences, steps) is False do not count.
+
+        ``blocks`` and ``unit`` are those of `Estimate.of`.
+        """
         present = np.ones(values.shape[1:], bool) if mask is None else mask
         wide = np.where(present, values, 0.0).astype(np.float64)
         with np.errstate(invalid="ignore", divide="ignore"):
             seed_means = wide.sum(axis=1) / present.sum(axis=0)
-        error = standard_error(np.where(present, wide.mean(axis=0), np.nan), blocks)
+        averaged = wide.mean(axis=0)
+        if unit is not None:
+            averaged = averaged - seed_means.mean(axis=0) * unit[:, None]
+        error = standard_error(np.where(present, averaged, np.nan), blocks)
         std = seed_means.std(axis=0, ddof=1) if len(values) > 1 else None
         return cls(key, seed_means.mean(axis=0), std, error)
 

@@ -30,7 +30,7 @@ from qdyn.evaluation.metrics import (
 )
 from qdyn.evaluation.results import Comparison, Estimate, Row, decisive
 from qdyn.evaluation.roll_outs import check_roll_out
-from qdyn.evaluation.standard_errors import blocks_of, error_of_mean
+from qdyn.evaluation.standard_errors import blocks_of
 from qdyn.models.base import Conditioned, Predictor
 from qdyn.models.baselines.mean import TrainingMean
 from qdyn.models.in_context.predictor import InContextPredictor
@@ -53,6 +53,8 @@ class Scores:
         losses: Name -> (seeds, sequences); beside losses the fidelity or accuracy, and mu of a circuit.
         rollout: (seeds, sequences, steps) fidelity of each rolled-out step, or None.
         blocks: Which sequences overlap, see `qdyn.evaluation.standard_errors.blocks_of`.
+        unit: (sequences,), of mean 1: the error of the training mean on each, in its own units; None where
+            nothing is measured in units of it.
     """
 
     contestant: Contestant
@@ -61,10 +63,15 @@ class Scores:
     losses: dict[str, NDArray[np.float64]]
     rollout: NDArray[np.float64] | None
     blocks: NDArray[np.int64] | None = None
+    unit: NDArray[np.float64] | None = None
+
+    def estimate(self, name: str) -> Estimate:
+        """One of ``losses`` over seeds and sequences."""
+        return Estimate.of(self.losses[name], blocks=self.blocks, unit=self.unit if name == "NMSE" else None)
 
     def row(self, *, threshold: float) -> Row:
         """The line of the table."""
-        metrics = {name: Estimate.of(values, blocks=self.blocks) for name, values in self.losses.items()}
+        metrics = {name: self.estimate(name) for name in self.losses}
         if "accuracy" in metrics:
             # The perplexity is that of the mean cross-entropy; its spread follows to first order.
             loss = metrics["L_1"]
@@ -95,8 +102,9 @@ class Scores:
         """The decisive loss of this contestant against another's on the same sequences."""
         name = decisive(self.losses)
         difference = self.losses[name].mean(axis=0) - other.losses[name].mean(axis=0)
-        error = error_of_mean(difference, self.blocks)
-        return Comparison(other.contestant.key, float(difference.mean()), error)
+        unit = self.unit if name == "NMSE" else None
+        found = Estimate.of(difference[None], blocks=self.blocks, unit=unit)
+        return Comparison(other.contestant.key, found.mean, found.standard_error)
 
 
 def score(
@@ -105,7 +113,7 @@ def score(
     *,
     context: int | None = None,
     rollout_steps: int = 0,
-    error_unit: float = 1.0,
+    errors_of_mean: NDArray[np.float64] | None = None,
 ) -> Scores:
     """Judge a contestant on every sequence of a split.
 
@@ -114,8 +122,8 @@ def score(
         split: The sequences, in any phase convention: the contestant's own is applied.
         context: Elements seen before a roll-out; None makes none.
         rollout_steps: Elements rolled out; context + rollout_steps <= T + 1.
-        error_unit: Squared error that counts as 1 for real vectors that are no unit vectors: see
-            `error_of_the_mean`.
+        errors_of_mean: For real vectors that are no unit vectors: see `errors_of_the_mean`. Their mean is the
+            squared error that counts as 1; None takes 1 itself.
 
     Raises:
         ArgumentError: the roll-out would leave the sequences.
@@ -123,6 +131,7 @@ def score(
     if context is not None and rollout_steps:
         # Fewer elements than forecasts would be compared with each forecast without a word.
         check_roll_out(split, context, rollout_steps)
+    error_unit = 1.0 if errors_of_mean is None else float(errors_of_mean.mean())
     judge = (
         partial(_score_batch, words=Words.of(split.metadata.vocabulary))
         if split.metadata.normalised
@@ -141,26 +150,33 @@ def score(
         if parts[0].rollout is None
         else np.concatenate([part.rollout for part in parts if part.rollout is not None], axis=1),
         blocks_of(split),
+        None if errors_of_mean is None else errors_of_mean / errors_of_mean.mean(),
     )
 
 
-def error_of_the_mean(dataset: SequenceDataset, split: SequenceDataset) -> float:
-    """The mean squared error on ``split`` of the forecast that is always the mean of the training split.
+def errors_of_the_mean(dataset: SequenceDataset, split: SequenceDataset) -> NDArray[np.float64] | None:
+    """The squared errors on ``split`` of the forecast that is always the mean of the training split.
+
+    Returns:
+        (sequences,), each averaged over its steps; None for unit vectors and tokens, whose losses have units
+        of their own.
 
     Raises:
-        DatasetError: it is 0, so that nothing can be given in units of it.
+        DatasetError: they are 0, so that nothing can be given in units of them.
     """
+    if dataset.metadata.normalised:
+        return None
     mean = TrainingMean().fit(dataset)
     errors = [
         mean_over_steps(squared_error(mean.forecast(batch.inputs), batch.targets), batch.mask)
         for batch in batches_of(split, None)
     ]
-    unit = float(torch.cat(errors).mean())
-    if unit == 0:
+    found = torch.cat(errors).double().numpy()
+    if found.mean() == 0:
         raise DatasetError(
             f"The sequences of the dataset {dataset.metadata.name} never change: nothing is to be forecast."
         )
-    return unit
+    return np.asarray(found)
 
 
 def batches_of(split: SequenceDataset, convention: str | None) -> Iterator[Batch]:

@@ -8,9 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from qdyn.data.sequences import SequenceDataset
+from qdyn.evaluation.evaluate import evaluate
 from qdyn.evaluation.evaluation import Evaluation
 from qdyn.evaluation.metrics import Horizon
 from qdyn.evaluation.results import Comparison, Curve, Estimate, Provenance, Row
+from qdyn.models.baselines import Persistence
 
 
 def test_an_estimate_keeps_both_uncertainties() -> None:
@@ -21,6 +24,26 @@ def test_an_estimate_keeps_both_uncertainties() -> None:
     assert found.standard_error == pytest.approx(np.std(values.mean(0), ddof=1) / math.sqrt(50))
     assert Estimate.of(values[:1]).std is None
     assert Estimate.of(values[:1, :1]).standard_error is None
+
+
+def test_figures_in_units_of_the_means_error_are_ratios() -> None:
+    """The mean's own is 1 by definition; of others, what goes up and down with the unit is no uncertainty."""
+    random = np.random.default_rng(7)
+    sizes = random.lognormal(sigma=1.5, size=(60, 1, 1))
+    data = SequenceDataset.from_arrays(
+        sizes * random.standard_normal((60, 12, 2)),
+        kind="real",
+        normalised=False,
+        splits={"train": (0, 30), "test": (30, 60)},
+    )
+    found = evaluate({"model": Persistence()}, dataset=data, progress=False)
+    mean, model = found.row("mean").metrics, found.row("model").metrics
+    assert mean["NMSE"].mean == pytest.approx(1)
+    assert mean["NMSE"].standard_error == pytest.approx(0, abs=1e-9)
+    assert model["MSE"].standard_error is not None
+    assert model["NMSE"].standard_error is not None
+    relative = model["MSE"].standard_error / model["MSE"].mean
+    assert model["NMSE"].standard_error < 0.5 * relative * model["NMSE"].mean
 
 
 def test_how_estimates_print() -> None:

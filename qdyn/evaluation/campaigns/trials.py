@@ -16,7 +16,7 @@ from qdyn.data.sequences import SequenceDataset
 from qdyn.errors import RunError
 from qdyn.evaluation.contestants import Contestant, baselines, of_run
 from qdyn.evaluation.results import Estimate, Standing, plain
-from qdyn.evaluation.scoring import error_of_the_mean, score
+from qdyn.evaluation.scoring import errors_of_the_mean, score
 from qdyn.files import inside, write_json
 from qdyn.processors import torch_threads
 from qdyn.training.callbacks import Callback, Progress
@@ -177,10 +177,11 @@ def judge(
             part,
             context=context if rolled else None,
             rollout_steps=rollout_steps if rolled else 0,
-            error_unit=1.0 if dataset.metadata.normalised else error_of_the_mean(dataset, part),
+            errors_of_mean=errors_of_the_mean(dataset, part),
         )
         figures[split] = {
-            name: Figure.of(values, blocks=found.blocks) for name, values in found.losses.items()
+            name: Figure(tuple(values.mean(axis=1).tolist()), found.estimate(name).standard_error)
+            for name, values in found.losses.items()
         }
         if found.rollout is not None:
             figures[split]["rollout_fidelity"] = Figure.of(found.rollout.mean(axis=-1), blocks=found.blocks)
