@@ -30,6 +30,7 @@ from qdyn.attention.qasa.kernels import (
     fill,
     half_state,
     run,
+    spread_weights,
 )
 from qdyn.quantum.compiling import compiled
 from qdyn.quantum.vectors import (
@@ -174,14 +175,7 @@ def gradients(qubits, trig, owner_rows, arriving, by_qubit, by_angle, work):
         fill(work, qubits, trig, start, owner_rows)
         run(work)
         count = min(width, qubits.shape[0] - start)
-        for number in range(32):
-            for lane in range(width):
-                value = work.dtype.type(0.0)
-                if lane < count:
-                    for place in range(4):
-                        one = arriving[start + lane, 4 * (number // 16) + place]
-                        value += -one if number >> (3 - place) & 1 else one
-                work[(SMALL + number) * width + lane] = value
+        spread_weights(work, SMALL, start, arriving)
         for first in range(16):
             high = load_line(work, (SMALL + first) * width)
             for rest in range(16):

@@ -216,6 +216,35 @@ def run(work):
 
 @compiled
 @no_type_check
+def read_out(work, small, start, found):
+    """<Z_0> … <Z_7> of the circuits in lanes, from the probabilities of either half from ``small`` on."""
+    width = line_width(work)
+    for lane in range(min(width, found.shape[0] - start)):
+        for qubit in range(DATA):
+            value = work.dtype.type(0.0)
+            for number in range(16):
+                one = work[(small + 16 * (qubit // 4) + number) * width + lane]
+                value += -one if number >> (3 - qubit % 4) & 1 else one
+            found[start + lane, qubit] = value
+
+
+@compiled
+@no_type_check
+def spread_weights(work, small, start, arriving):
+    """What the <Z> of either half weigh in each of its basis states, from ``small`` on; 0 in spare lanes."""
+    width = line_width(work)
+    for number in range(32):
+        for lane in range(width):
+            value = work.dtype.type(0.0)
+            if start + lane < arriving.shape[0]:
+                for place in range(4):
+                    one = arriving[start + lane, 4 * (number // 16) + place]
+                    value += -one if number >> (3 - place) & 1 else one
+            work[(small + number) * width + lane] = value
+
+
+@compiled
+@no_type_check
 def expectations(qubits, trig, owner_rows, found, work):
     """<Z_0> … <Z_7> from qubits in product states.
 
@@ -244,10 +273,4 @@ def expectations(qubits, trig, owner_rows, found, work):
                 at = (SMALL + 16 + rest) * width
                 store(work, at, add(load_line(work, at), probability))
             store(work, (SMALL + first) * width, total)
-        for lane in range(min(width, qubits.shape[0] - start)):
-            for qubit in range(DATA):
-                value = work.dtype.type(0.0)
-                for number in range(16):
-                    one = work[(SMALL + 16 * (qubit // 4) + number) * width + lane]
-                    value += -one if number >> (3 - qubit % 4) & 1 else one
-                found[start + lane, qubit] = value
+        read_out(work, SMALL, start, found)

@@ -15,6 +15,7 @@ from typing import no_type_check
 
 import numpy as np
 
+from qdyn.attention.qasa.kernels import read_out, spread_weights
 from qdyn.quantum.compiling import compiled
 from qdyn.quantum.vectors import (
     add,
@@ -145,13 +146,7 @@ def expectations(inputs, weights, gates, batch, found, work):
             value = load_line(work, LAST[x] * width)
             for at in ((SMALL + (x >> 4)) * width, (SMALL + 16 + (x & 15)) * width):
                 store(work, at, multiply_add(value, value, load_line(work, at)))
-        for lane in range(min(width, found.shape[0] - start)):
-            for qubit in range(QUBITS):
-                value = work.dtype.type(0.0)
-                for number in range(16):
-                    one = work[(SMALL + 16 * (qubit // 4) + number) * width + lane]
-                    value += -one if number >> (3 - qubit % 4) & 1 else one
-                found[start + lane, qubit] = value
+        read_out(work, SMALL, start, found)
 
 
 @compiled
@@ -230,14 +225,7 @@ def gradients(inputs, weights, gates, batch, arriving, by_input, by_weight, work
         _fill(work, inputs, weights, gates, batch, start)
         _run(work)
         count = min(width, arriving.shape[0] - start)
-        for number in range(32):
-            for lane in range(width):
-                value = work.dtype.type(0.0)
-                if lane < count:
-                    for place in range(4):
-                        one = arriving[start + lane, 4 * (number // 16) + place]
-                        value += -one if number >> (3 - place) & 1 else one
-                work[(SMALL + number) * width + lane] = value
+        spread_weights(work, SMALL, start, arriving)
         for x in range(STATES):
             at = LAST[x] * width
             high, low = (
