@@ -29,6 +29,7 @@ LABELS = {
     "seasonal_naive": "Seasonal naive",
 }
 _TRIVIAL = ("zero", "mean", "persistence", "autoregression", "seasonal_naive")
+_CHANCE = 0.05
 _RIVALS = ("persistence", "autoregression", "seasonal_naive")
 
 
@@ -102,6 +103,7 @@ def _published_section(table: CampaignTable, published: Published) -> list[str]:
     return [
         *lines,
         "",
+        *_agreement(table, published),
         "The same metric for forecasters without training (exact, no seeds), which see all that came before:",
         "",
         *_trivial_table(table, "late"),
@@ -112,6 +114,35 @@ def _published_section(table: CampaignTable, published: Published) -> list[str]:
         ),
         "",
         *_plain_table(table, [*models, *_TRIVIAL], "aligned", "mae"),
+    ]
+
+
+def _agreement(table: CampaignTable, published: Published) -> list[str]:
+    """How many of our mean MAE differ from the published ones by more than chance."""
+    from scipy import stats
+
+    levels = {}
+    for task in series_names():
+        for model in protocol_models("published"):
+            ours = table.values(model, task, "late", "mae").flatten()
+            theirs = published.find(model, None, task, "MAE")
+            if len(ours) > 1 and theirs is not None and theirs.std is not None:
+                # Published spreads are population deviations.
+                spread = theirs.std * (theirs.seeds / (theirs.seeds - 1)) ** 0.5
+                own = ours.mean(), ours.std(ddof=1), len(ours)
+                found = stats.ttest_ind_from_stats(*own, theirs.mean, spread, theirs.seeds, equal_var=False)
+                levels[f"{LABELS[model]} on {task}"] = float(found.pvalue)
+    if not levels:
+        return []
+    apart = [name for name, level in levels.items() if level < _CHANCE]
+    which = f": {', '.join(apart)}." if apart else "."
+    return [
+        *_paragraph(
+            f"Of {len(levels)} mean MAE, {len(apart) or 'none'} differ{'s' if len(apart) == 1 else ''} from "
+            f"the published mean at p < {_CHANCE:g} by Welch's t, where chance gives {_CHANCE * len(levels):.1f}"
+            f"{which} Three seeds on either side tell large differences only."
+        ),
+        "",
     ]
 
 
