@@ -139,7 +139,8 @@ def _agreement(table: CampaignTable, published: Published) -> list[str]:
     return [
         *_paragraph(
             f"Of {len(levels)} mean MAE, {len(apart) or 'none'} differ{'s' if len(apart) == 1 else ''} from "
-            f"the published mean at p < {_CHANCE:g} by Welch's t, where chance gives {_CHANCE * len(levels):.1f}"
+            f"the published mean at p < {_CHANCE:g} by Welch's t, where chance gives "
+            f"{_CHANCE * len(levels):.1f}"
             f"{which} Three seeds on either side tell large differences only."
         ),
         "",
