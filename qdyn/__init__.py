@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from qdyn.quantum.channels import depolarising as depolarising
     from qdyn.quantum.channels import excitation as excitation
     from qdyn.quantum.drives import DrivenHamiltonian as DrivenHamiltonian
+    from qdyn.quantum.drives import GaussianDrive as GaussianDrive
     from qdyn.quantum.drives import SampledDrive as SampledDrive
     from qdyn.quantum.hamiltonians import TransverseFieldIsing as TransverseFieldIsing
     from qdyn.quantum.lattices import chain_bonds as chain_bonds
@@ -69,6 +70,7 @@ _HOME_OF = {
     "Batch": "qdyn.data.sequences",
     "DensityTrajectory": "qdyn.dynamics.open_systems.density_trajectory",
     "DrivenHamiltonian": "qdyn.quantum.drives",
+    "GaussianDrive": "qdyn.quantum.drives",
     "LongRangeIsing": "qdyn.quantum.spin_models",
     "MatrixProductState": "qdyn.dynamics.tensor_networks.matrix_product_state",
     "MixedFieldIsing": "qdyn.quantum.spin_models",

@@ -97,7 +97,18 @@ class Problem:
         """
         if not isinstance(self.hamiltonian, DrivenHamiltonian):
             return self.n_times
-        return self.n_times + len(self.hamiltonian.breaks(*self.interval))
+        return self.n_times + len(self.breaks(*self.interval))
+
+    def breaks(self, first: float, last: float) -> list[float]:
+        """Times strictly between ``first`` and ``last`` that no step may cross: samples and jumps of drives.
+
+        Raises:
+            ArgumentError: the samples of a drive do not cover the interval.
+        """
+        if not isinstance(self.hamiltonian, DrivenHamiltonian):
+            return []
+        jumps = {time for time in self.drive_scan.jumps if first < time < last}
+        return sorted(jumps | set(self.hamiltonian.breaks(first, last)))
 
     @property
     def n_sites(self) -> int:

@@ -82,7 +82,13 @@ def solve(
     for start, end in pairwise([first, *inner[::sign], last]):
         wanted = times[1:][(sign * times[1:] > sign * start) & (sign * times[1:] <= sign * end)]
         stops = wanted if len(wanted) and wanted[-1] == end else np.append(wanted, end)
-        states = _integrate(hamiltonian, state, start, stops, sign, longest_step)
+        limit = longest_step
+        if (
+            isinstance(hamiltonian, DrivenHamiltonian)
+            and (scale := hamiltonian.time_scale((start + end) / 2)) < 1
+        ):
+            limit = min(limit, scale)
+        states = _integrate(hamiltonian, state, start, stops, sign, limit)
         found += states[: len(wanted)]
         state = states[-1]
     return found

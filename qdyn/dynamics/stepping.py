@@ -41,14 +41,18 @@ class Stepper(Protocol):
 
 @dataclass(frozen=True)
 class _Stretch:
-    """From one time to the next; ``index`` is where the state at its end belongs, -1 for nowhere."""
+    """From one time to the next; ``index`` is where the state at its end belongs, -1 for nowhere.
+
+    Steps are measured in ``scale``.
+    """
 
     start: float
     end: float
     index: int
+    scale: float = 1.0
 
     def steps(self, size: float) -> int:
-        return max(1, int(np.ceil(abs(self.end - self.start) / size * (1 - 1e-12))))
+        return max(1, int(np.ceil(abs(self.end - self.start) / (size * self.scale) * (1 - 1e-12))))
 
 
 def follow(
@@ -90,11 +94,14 @@ def _stretches(problem: Problem, sign: int) -> list[_Stretch]:
         return []
     stops = {float(times[index]): int(index) for index in indices}
     last = float(times[indices[-1]])
-    if isinstance(problem.hamiltonian, DrivenHamiltonian):
-        for time in problem.hamiltonian.breaks(min(0.0, last), max(0.0, last)):
-            stops.setdefault(time, -1)
+    for time in problem.breaks(min(0.0, last), max(0.0, last)):
+        stops.setdefault(time, -1)
     ordered = [0.0, *sorted(stops, key=abs)]
-    return [_Stretch(start, end, stops[end]) for start, end in pairwise(ordered)]
+    driven = problem.hamiltonian if isinstance(problem.hamiltonian, DrivenHamiltonian) else None
+    return [
+        _Stretch(start, end, stops[end], driven.time_scale((start + end) / 2) if driven else 1.0)
+        for start, end in pairwise(ordered)
+    ]
 
 
 def _march(  # noqa: PLR0917

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qdyn.checks import check_choice, check_finite, real_numbers
+from qdyn.checks import check_choice, check_finite, check_positive, real_numbers
 from qdyn.errors import ArgumentError
 from qdyn.quantum.hamiltonians import Hamiltonian
 from qdyn.quantum.pauli import PauliTerms, Word
@@ -119,8 +119,55 @@ class SampledDrive:
         return np.asarray(self.values, dtype=np.float64)
 
 
-Drive = Function | SampledDrive | tuple[_Samples, _Samples]
-"""A Python function of time, samples of one, or a pair (times, values): samples joined by lines."""
+@dataclass(frozen=True)
+class GaussianDrive:
+    """A pulse that no solver misses, however short it is against the whole time.
+
+        f(t) = a exp(-(t - c)^2 / (2 s^2))
+
+    Within eight widths of its centre steps are measured in widths, and none crosses the ends of that stretch.
+
+    Args:
+        amplitude: a.
+        centre: c in units of 1/J.
+        width: s > 0 in units of 1/J.
+
+    Raises:
+        ArgumentError: a number is not finite, or the width is not positive.
+
+    Example:
+        >>> pulse = GaussianDrive(amplitude=2.0, centre=1.0, width=0.5)
+        >>> pulse(1.0), round(pulse(1.5), 6)
+        (2.0, 1.213061)
+    """
+
+    amplitude: float
+    centre: float
+    width: float
+
+    def __post_init__(self) -> None:
+        for name in ("amplitude", "centre", "width"):
+            check_finite(name, torch.tensor(float(getattr(self, name)), dtype=torch.float64))
+        check_positive("width", self.width)
+
+    def __call__(self, time: float) -> float:
+        """The value at ``time``."""
+        return self.amplitude * math.exp(-0.5 * ((time - self.centre) / self.width) ** 2)
+
+    def breaks(self, first: float, last: float) -> list[float]:
+        """The times between ``first`` and ``last`` that no step crosses."""
+        stops = (self.centre - _WIDTHS * self.width, self.centre, self.centre + _WIDTHS * self.width)
+        return [time for time in stops if first < time < last]
+
+    def stands_at(self, time: float) -> bool:
+        """Whether it is more than rounding there."""
+        return abs(time - self.centre) <= _WIDTHS * self.width
+
+
+# Beyond eight widths a pulse has 1e-15 of its area.
+_WIDTHS = 8
+Drive = Function | SampledDrive | GaussianDrive | tuple[_Samples, _Samples]
+"""A Python function of time, samples of one, a pulse, or a pair (times, values): samples joined by lines."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -136,8 +183,9 @@ class DrivenHamiltonian(Hamiltonian):
             where all drives are such, `evolve` follows one static Hamiltonian after the other.
 
     `evolve` looks at a Python function at 2,001 times from the first to the last, and steps as finely as what
-    it finds there. A pulse must be at least as wide as a thousandth of the whole time to be seen: give a
-    narrower one as samples, which are never stepped across.
+    it finds there; it finds jumps, and never steps across them. A pulse must be at least as wide as a
+    thousandth of the whole time to be seen: give a narrower one as a `GaussianDrive` or as samples, which are
+    never stepped across either.
 
     Raises:
         ArgumentError: the parts differ in their numbers of sites or trajectories, or there is no drive.
@@ -273,16 +321,21 @@ class DrivenHamiltonian(Hamiltonian):
         return words, table
 
     def breaks(self, first: float, last: float) -> list[float]:
-        """Times strictly between ``first`` and ``last`` where a sampled drive has a kink or a step.
+        """Times strictly between ``first`` and ``last`` where a drive has a kink, a step or a pulse.
 
         Raises:
             ArgumentError: samples do not cover the interval.
         """
         found: set[float] = set()
         for function in self.functions:
-            if isinstance(function, SampledDrive):
+            if isinstance(function, SampledDrive | GaussianDrive):
                 found |= set(function.breaks(first, last))
         return sorted(found)
+
+    def time_scale(self, time: float) -> float:
+        """What steps are measured in: the least width of the pulses that stand at ``time``, at most 1/J."""
+        widths = (f.width for f in self.functions if isinstance(f, GaussianDrive) and f.stands_at(time))
+        return min(1.0, *widths, 1.0)
 
     def around(self, time: float) -> Callable[[float], NDArray[np.float64]]:
         """The factors (1, f_1, ...) as a function of time, smooth between two neighbouring breaks."""
@@ -333,4 +386,5 @@ def drive_value(function: Callable[[float], float], time: float) -> float:
 
 
 def _name(drive: Drive) -> str:
-    return repr(drive) if isinstance(drive, SampledDrive) else getattr(drive, "__name__", "function")
+    own = isinstance(drive, SampledDrive | GaussianDrive)
+    return repr(drive) if own else getattr(drive, "__name__", "function")

@@ -53,6 +53,15 @@ def start_run(folder: Path, config: RunConfig, record: RunRecord) -> None:
     record.write(folder)
 
 
+def withdraw_start(folder: Path) -> None:
+    """Take back what `start_run` wrote, where training failed before its first update: nothing is lost."""
+    log = folder / LOG
+    if (folder / CHECKPOINT).exists() or (log.exists() and log.stat().st_size):
+        return
+    for name in (RECORD, LOG, CONFIG):
+        (folder / name).unlink(missing_ok=True)
+
+
 def check_resumable(folder: Path, config: RunConfig, *, digest: str | None) -> RunRecord:
     """The record of the run in ``folder``, once ``config`` and the dataset have proved to be its own.
 

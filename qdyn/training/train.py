@@ -12,7 +12,7 @@ from qdyn.errors import ArgumentError, ConfigError
 from qdyn.processors import torch_threads
 from qdyn.training.callbacks import Callback, ProgressDisplay
 from qdyn.training.config import RunConfig, load_config
-from qdyn.training.folder import CHECKPOINT, check_resumable, refuse_occupied, start_run
+from qdyn.training.folder import CHECKPOINT, check_resumable, refuse_occupied, start_run, withdraw_start
 from qdyn.training.loop import TrainingInterrupted, deferred_interrupt
 from qdyn.training.processes import joined
 from qdyn.training.record import content_digest, read_record
@@ -101,16 +101,21 @@ def train(
             if display and processes.first:
                 display.say(f"The run at {folder} has already finished its {config.training.steps} steps.")
             return Run(folder, config, record, dataset=data)
-        with torch_threads(record.threads), deferred_interrupt() as interrupt:
-            session = Session(
-                [Part(folder, config, data)],
-                checkpoint=folder / CHECKPOINT,
-                device=device,
-                processes=processes,
-            )
-            (record,) = session.run([record], hooks if processes.first else [], interrupt)
-            if interrupt.requested:
-                raise TrainingInterrupted(f"Interrupted, but the run at {folder} is complete.")
+        try:
+            with torch_threads(record.threads), deferred_interrupt() as interrupt:
+                session = Session(
+                    [Part(folder, config, data)],
+                    checkpoint=folder / CHECKPOINT,
+                    device=device,
+                    processes=processes,
+                )
+                (record,) = session.run([record], hooks if processes.first else [], interrupt)
+                if interrupt.requested:
+                    raise TrainingInterrupted(f"Interrupted, but the run at {folder} is complete.")
+        except Exception:
+            if processes.first and not resume:
+                withdraw_start(folder)
+            raise
     return Run(folder, config, record, dataset=data)
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from qdyn import SequenceDataset, evaluate, load_dataset
+from qdyn import DrivenHamiltonian, SequenceDataset, TransverseFieldIsing, evaluate, load_dataset
 from qdyn.data.generation.generate import generate
 from qdyn.data.recipes import read_recipe
-from qdyn.errors import DatasetError
+from qdyn.errors import ArgumentError, DatasetError
 from qdyn.models.baselines import ExactEvolution, MeanHamiltonian, Persistence
 
 
@@ -49,8 +49,18 @@ def test_no_oracle_is_asked_about_chance_or_a_drive_it_does_not_know(tmp_path: P
     ):
         ExactEvolution().fit(noisy)
     for baseline in (MeanHamiltonian(), ExactEvolution()):
-        with pytest.raises(DatasetError, match="names none that is constant in time"):
+        with pytest.raises(
+            DatasetError, match="constant in time, but the recipe of the dataset tfim-4q-drive"
+        ):
             baseline.fit(driven)
+    # Nor about one that stands still while the data are driven: it would be called the true one.
+    still = TransverseFieldIsing(n_sites=4)
+    for baseline in (MeanHamiltonian(still), ExactEvolution(still)):
+        with pytest.raises(DatasetError, match="drives it"):
+            baseline.fit(driven)
+    shaken = DrivenHamiltonian(still, [(abs, still)])
+    with pytest.raises(ArgumentError, match="`hamiltonian` must be constant in time"):
+        MeanHamiltonian(shaken).fit(driven)
     for data in (noisy, driven):
         keys = [row.key for row in evaluate(Persistence(), dataset=data).rows]
         assert "persistence" in keys

@@ -332,6 +332,17 @@ class TestRefusals:
         train(make_config(steps=2), dataset=states, out=killed)
         assert_same_bits(tmp_path / "first", killed)
 
+    def test_a_run_that_fails_before_its_first_update_is_in_nobodys_way(
+        self, tmp_path: Path, states: SequenceDataset, make_config: MakeConfig
+    ) -> None:
+        """A misspelt loss is found out late: the corrected command must not be told of a run to resume."""
+        config = make_config()
+        wrong = replace(config, training=replace(config.training, loss="MSE"))
+        with pytest.raises(ArgumentError, match="`loss` is 'MSE', which is unknown"):
+            train(wrong, dataset=states, out=tmp_path / "run", progress=False)
+        assert list((tmp_path / "run").iterdir()) == []
+        assert train(config, dataset=states, out=tmp_path / "run", progress=False).finished
+
     def test_unwritable(self, states: SequenceDataset) -> None:
         self.refuse(OutputError, "Cannot make the folder /proc/none", dataset=states, out="/proc/none/run")
 

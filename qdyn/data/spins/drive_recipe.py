@@ -28,7 +28,7 @@ import numpy as np
 from qdyn.data.spins.draws import Number, Uniform, extremes, read_number
 from qdyn.data.spins.hamiltonian_recipe import Draw, HamiltonianRecipe, read_hamiltonian
 from qdyn.errors import ConfigError, nearest
-from qdyn.quantum.drives import Drive, SampledDrive
+from qdyn.quantum.drives import Drive, GaussianDrive, SampledDrive
 
 Values = Mapping[str, float]
 
@@ -46,14 +46,18 @@ class Shape:
     make: Callable[[Values, float], Drive]
 
 
+def _constant(values: Values, until: float) -> Drive:
+    # Of one step, so that with quenches beside it the whole is constant in pieces.
+    return SampledDrive([0.0], [values["amplitude"]], kind="steps")
+
+
 def _sine(values: Values, until: float) -> Drive:
     amplitude, frequency, phase = values["amplitude"], values["frequency"], values["phase"]
     return lambda time: amplitude * math.sin(frequency * time + phase)
 
 
 def _gaussian(values: Values, until: float) -> Drive:
-    amplitude, centre, width = values["amplitude"], values["centre"], values["width"]
-    return lambda time: amplitude * math.exp(-0.5 * ((time - centre) / width) ** 2)
+    return GaussianDrive(values["amplitude"], values["centre"], values["width"])
 
 
 def _ramp(values: Values, until: float) -> Drive:
@@ -70,7 +74,7 @@ def _step(values: Values, until: float) -> Drive:
 
 #: The pulses that a recipe may name.
 SHAPES: dict[str, Shape] = {
-    "constant": Shape({"amplitude": "1"}, lambda values, until: lambda time: values["amplitude"]),
+    "constant": Shape({"amplitude": "1"}, _constant),
     "ramp": Shape({"first": "1", "last": "1", "begin": "1/J", "end": "1/J"}, _ramp),
     "sine": Shape({"amplitude": "1", "frequency": "J", "phase": "rad"}, _sine),
     "gaussian": Shape({"amplitude": "1", "centre": "1/J", "width": "1/J"}, _gaussian),

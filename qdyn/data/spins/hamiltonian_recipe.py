@@ -216,6 +216,12 @@ def is_closed(recipe: Mapping[str, Any]) -> bool:
     return not (isinstance(parameters, Mapping) and parameters.get("channels"))
 
 
+def is_driven(recipe: Mapping[str, Any]) -> bool:
+    """Whether the Hamiltonian that a recipe describes depends on time."""
+    parameters = recipe.get("parameters", recipe)
+    return bool(isinstance(parameters, Mapping) and parameters.get("drives"))
+
+
 def _coupling_fields(model: type[Hamiltonian]) -> dict[str, str]:
     """Name of each coupling and what it may differ along: "bond", "site" or ""."""
     return {

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from qdyn.checks import check_integer
 from qdyn.data.sequences import SequenceDataset
-from qdyn.data.spins.hamiltonian_recipe import couplings_among, form_of_recipe, is_closed
+from qdyn.data.spins.hamiltonian_recipe import couplings_among, form_of_recipe, is_closed, is_driven
 from qdyn.dynamics.evolve import evolve
 from qdyn.errors import ArgumentError, DatasetError
 from qdyn.models.baselines.common import Baseline, LinearMap, Training, check_dimension
+from qdyn.quantum.drives import DrivenHamiltonian
 from qdyn.quantum.hamiltonians import Hamiltonian
 
 # Dense matrices of the trajectories that are diagonalised at a time, in bytes.
@@ -157,6 +158,17 @@ def hamiltonian_form(dataset: SequenceDataset, given: Hamiltonian | None, *, nee
     Raises:
         DatasetError: the dataset does not say, or says something about another number of sites.
     """
+    if isinstance(given, DrivenHamiltonian):
+        raise ArgumentError(
+            "Argument `hamiltonian` must be constant in time for the baselines that are told its form, "
+            f"but is {given!r:.90}."
+        )
+    if is_driven(dataset.metadata.recipe):
+        # One that stands still would be called true, and be wrong.
+        raise DatasetError(
+            f"The baseline {needed_by} needs a Hamiltonian that is constant in time, but the recipe of the "
+            f"dataset {dataset.metadata.name} drives it."
+        )
     form = given if given is not None else form_of_recipe(dataset.metadata.recipe)
     if form is None:
         raise DatasetError(
