@@ -192,6 +192,10 @@ class ClosedSource(SpinSource):
         ]
         return found, together
 
+    def block_size(self) -> int:
+        """See `Source.block_size`. Driven trajectories are evolved one by one, whatever is in a block."""
+        return 1 if self.drives else super().block_size()
+
     @property
     def _drives(self) -> tuple[DriveRecipe, ...]:
         return read_drives(self.drives, self.chain)
