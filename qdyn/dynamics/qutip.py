@@ -8,6 +8,7 @@ Source: J. R. Johansson, P. D. Nation, F. Nori, Computer Physics Communications 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -52,7 +53,9 @@ def evolve_by_qutip(problem: Problem, recorder: Recorder) -> None:
                 chosen = indices[first : first + _WINDOW]
                 origin = times[indices[first - 1]] if first else 0.0
                 limit = problem.drive_scan.longest_step
-                states = solve(hamiltonian, state, np.array([origin, *times[chosen]]), sign, limit)
+                stops = np.array([origin, *times[chosen]])
+                inner = problem.breaks(*sorted((float(origin), float(stops[-1]))))
+                states = solve(hamiltonian, state, stops, sign, longest_step=limit, breaks=inner)
                 state = states[-1]
                 for index, found in zip(chosen, states, strict=True):
                     _put(recorder, problem, member, int(index), found)
@@ -65,21 +68,20 @@ def solve(
     state: NDArray[Any],
     times: NDArray[np.float64],
     sign: int,
-    longest_step: float = np.inf,
+    *,
+    longest_step: float,
+    breaks: Sequence[float],
 ) -> list[NDArray[Any]]:
     """The states at times[1:], which run away from t = 0; ``state`` is the one at times[0].
 
-    The integrator starts anew wherever a drive has a kink or a step.
+    The integrator starts anew at ``breaks``, see `Problem.breaks`.
 
     Raises:
         ArgumentError: the norm of a state is off by more than the tolerances can explain.
     """
     first, last = float(times[0]), float(times[-1])
-    inner: list[float] = []
-    if isinstance(hamiltonian, DrivenHamiltonian):
-        inner = hamiltonian.breaks(min(first, last), max(first, last))
     found: list[NDArray[Any]] = []
-    for start, end in pairwise([first, *inner[::sign], last]):
+    for start, end in pairwise([first, *breaks[::sign], last]):
         wanted = times[1:][(sign * times[1:] > sign * start) & (sign * times[1:] <= sign * end)]
         stops = wanted if len(wanted) and wanted[-1] == end else np.append(wanted, end)
         limit = longest_step

@@ -145,3 +145,11 @@ def test_a_pulse_has_a_width() -> None:
         GaussianDrive(1.0, 0.0, 0.0)
     with pytest.raises(ArgumentError, match="`centre` must be finite"):
         GaussianDrive(1.0, math.nan, 1.0)
+
+
+@pytest.mark.parametrize("method", ["magnus", "trotter4", "qutip"])
+def test_no_solver_steps_across_a_pulse_between_two_jumps(method: str) -> None:
+    """A half turn in a long run in which nothing else happens."""
+    H = DrivenHamiltonian(spin("Z", 0.0), [(jumping(63.17, 63.67, math.pi), spin("X", 1.0))])
+    traj = evolve(H, "0", [100.0], method=method, observables="magnetisation_z", error=1e-6)
+    assert float(traj.expectations["magnetisation_z"]) == pytest.approx(-1, abs=1e-5)
